@@ -32,7 +32,7 @@ e2e: .venv/ready build ## the built artefact under Lambda's own runtime client a
 	@$(BIN)/pytest tests/e2e $(ARGS)
 
 events: .venv/ready ## write events/ anew from the catalogue
-	@$(BIN)/python -m webhooks.requests events
+	@$(BIN)/webhooks events --write events
 
 build: .venv-sam/ready ## sam build
 	@$(SAM) build

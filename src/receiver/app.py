@@ -37,7 +37,7 @@ TOLERANCE = int(os.environ["TIMESTAMP_TOLERANCE_SECONDS"])
 logger = Logger()
 metrics = Metrics()
 # At DEBUG, which the function's logging settings can ask for, botocore writes requests and responses out whole.
-logging.getLogger("botocore").setLevel(logging.INFO)
+logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 def count(name: str) -> None:
@@ -107,7 +107,7 @@ def receive(body: bytes, headers: Mapping[str, str], *, now: int) -> str:
 @idempotent_function(  # type: ignore[untyped-decorator]  # Powertools declares it Any
     data_keyword_argument="webhook_id", persistence_store=deliveries, config=once, key_prefix="delivery"
 )
-def publish_once(*, webhook_id: str, entry: "PutEventsRequestEntryTypeDef") -> str:
+def publish_once(*, webhook_id: str, entry: "PutEventsRequestEntryTypeDef") -> str:  # noqa: ARG001  # the record's key
     logger.append_keys(eventbridge_id=bus.publish(events, entry))
     return "Published"
 
