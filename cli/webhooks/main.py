@@ -190,5 +190,5 @@ def _field(pair: str) -> tuple[str, Any]:
 
 
 def _fail(message: str) -> NoReturn:
-    Console(stderr=True).print(message, style="red", highlight=False)
+    Console(stderr=True).print(message, style="red", highlight=False, soft_wrap=True)
     raise typer.Exit(2)

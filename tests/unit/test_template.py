@@ -1,0 +1,37 @@
+"""The template and the code agree."""
+
+import ast
+import re
+from pathlib import Path
+
+from webhooks import gateway, stacks
+
+ROOT = Path(__file__).resolve().parents[2]
+POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
+BOTOCORE = {"AWS_ENDPOINT_URL"}
+
+
+def test_function_is_given_the_variables_that_its_code_reads() -> None:
+    plan = stacks.plan(ROOT / "template.yaml")
+    read = {
+        variable
+        for file in (ROOT / "src").rglob("*.py")
+        for variable in re.findall(r'os\.environ\["(\w+)"\]', file.read_text())
+    }
+
+    assert plan.functions["ReceiverFunction"]["Environment"]["Variables"].keys() == read | POWERTOOLS | BOTOCORE
+
+
+def test_only_the_handler_reads_clock_and_environment() -> None:
+    readers = {
+        file.relative_to(ROOT / "src").as_posix()
+        for file in (ROOT / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Import) and {alias.name for alias in node.names} & {"os", "time"}
+    }
+
+    assert readers == {"receiver/app.py"}
+
+
+def test_route_is_the_one_in_events() -> None:
+    assert stacks.plan(ROOT / "template.yaml").routes == [("POST", gateway.PATH)]
