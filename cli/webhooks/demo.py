@@ -46,9 +46,9 @@ def deliver(chain: Chain, *, secret: str, previous_secret: str, progress: Callab
     results: list[Result] = []
     with ThreadPoolExecutor() as threads:
         for together in _deliveries(chain, secret, previous_secret):
-            results += threads.map(lambda delivery: _post(chain.url, delivery), together)
+            results += threads.map(lambda delivery: _post(chain.front.url, delivery), together)
             progress()
-    chain.settle()
+    chain.subscribers.settle()
     return results
 
 
@@ -62,8 +62,8 @@ def faults(chain: Chain, results: list[Result]) -> Iterator[str]:
     published = {r.delivery.event["id"] for r in results if r.published}
     for event in {r.delivery.event["id"]: r.delivery.event for r in results}.values():
         expected = chain.expected(event) if event["id"] in published else []
-        if chain.reached(event["id"]) != expected:
-            yield f"{event['type']}: reached {chain.reached(event['id'])}, not {expected}"
+        if chain.subscribers.reached(event["id"]) != expected:
+            yield f"{event['type']}: reached {chain.subscribers.reached(event['id'])}, not {expected}"
     if chain.arrivals_logged() != len(published):
         yield f"the bus logged {chain.arrivals_logged()} arrivals, not {len(published)}"
 

@@ -1,6 +1,10 @@
 """An embedded AWS, moto's server on the loopback address, and stacks in it."""
 
+import fcntl
 import json
+import socket
+import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +26,24 @@ ENVIRONMENT = {
 }
 
 
+LOOPBACK = "127.0.0.1"
+ACCOUNT = "123456789012"  # moto's
+
+
+def docker_bridge() -> list[str]:
+    """The address of this machine on Docker's bridge, where `host.docker.internal` leads on Linux, if it has one.
+
+    Docker Desktop leads containers to the loopback address instead.
+    """
+    siocgifaddr = 0x8915  # netdevice(7): the address is in bytes 20 to 23 of the answer
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        try:
+            answer = fcntl.ioctl(any_socket, siocgifaddr, struct.pack("256s", b"docker0"))
+        except OSError:
+            return []
+    return [socket.inet_ntoa(answer[20:24])]
+
+
 class Stack(NamedTuple):
     """A deployed stack."""
 
@@ -32,16 +54,17 @@ class Stack(NamedTuple):
 
 
 class Aws:
-    """The embedded AWS. Several can run side by side, but they share moto's state."""
+    """The embedded AWS, on all of `hosts`. Several can run side by side, but they share moto's state."""
 
-    def __init__(self, port: int = 0) -> None:
-        self._server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
-        self._server.start()
-        # By name: moto routes S3, which archives of events may use, by host.
-        self.url = f"http://localhost:{self._server.get_host_and_port()[1]}"
+    def __init__(self, port: int = 0, hosts: Sequence[str] = (LOOPBACK,)) -> None:
+        self._servers = [ThreadedMotoServer(host, port, verbose=False) for host in hosts]
+        for server in self._servers:
+            server.start()
+        self.url = f"http://{hosts[0]}:{self._servers[0].get_host_and_port()[1]}"
 
     def close(self) -> None:
-        self._server.stop()
+        for server in self._servers:
+            server.stop()
 
     def client(self, service: Any) -> Any:
         return boto3.client(

@@ -29,6 +29,10 @@ class Function(NamedTuple):
     inbox: str | None
     """URL of the queue whose messages are its invocations; None where no rule has it as a target."""
 
+    @property
+    def title(self) -> str:
+        return self.name.removesuffix("Function")
+
 
 class Instances:
     """`count` instances of a function. Each takes one event at a time; what it prints goes into the file `log`."""
@@ -92,7 +96,7 @@ def _invoke(event: Any) -> Any:
     context = Context(
         function_name=_function.name,
         memory_limit_in_mb=_function.memory,
-        invoked_function_arn=f"arn:aws:lambda:us-east-1:123456789012:function:{_function.name}",
+        invoked_function_arn=f"arn:aws:lambda:{os.environ['AWS_REGION']}:123456789012:function:{_function.name}",
         aws_request_id=str(uuid.uuid4()),
         deadline=time.monotonic() + _function.timeout,
     )

@@ -56,7 +56,7 @@ def demo() -> None:
                 chain, secret=samples.new_secret(), previous_secret=previous_secret, progress=lambda: None
             )
             faults = list(demonstration.faults(chain, results))
-            reached = {r.delivery.event["id"]: chain.reached(r.delivery.event["id"]) for r in results}
+            reached = {r.delivery.event["id"]: chain.subscribers.reached(r.delivery.event["id"]) for r in results}
 
     table = Table("delivery", "status", "outcome", "subscribers reached", "ms", box=None, pad_edge=False)
     table.columns[4].justify = "right"

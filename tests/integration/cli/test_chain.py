@@ -49,7 +49,7 @@ def test_a_wrong_arrival_is_a_fault(
     chain: Chain, results: list[demo.Result], monkeypatch: pytest.MonkeyPatch, arrivals: list[str]
 ) -> None:
     (event,) = (result.delivery.event for result in results if result.delivery.label == "batch.failed")
-    monkeypatch.setitem(chain._arrivals, event["id"], arrivals)
+    monkeypatch.setitem(chain.subscribers._arrivals, event["id"], arrivals)
 
     (fault,) = demo.faults(chain, results)
     assert fault.startswith("batch.failed: reached")
@@ -59,13 +59,13 @@ def test_an_arrival_of_what_was_refused_is_a_fault(
     chain: Chain, results: list[demo.Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (event,) = (result.delivery.event for result in results if "stale" in result.delivery.label)
-    monkeypatch.setitem(chain._arrivals, event["id"], ["OnBatch"])
+    monkeypatch.setitem(chain.subscribers._arrivals, event["id"], ["OnBatch"])
 
     assert list(demo.faults(chain, results)) == ["batch.completed: reached ['OnBatch'], not []"]
 
 
 def test_a_taken_port_is_named(chain: Chain, tmp_path: Path) -> None:
-    port = int(chain.url.split(":")[2].split("/")[0])
+    port = int(chain.front.url.split(":")[2].split("/")[0])
 
     with pytest.raises(PortTakenError, match=rf"Port {port} is taken.*--port"):
         Chain(secret=SECRET, log=tmp_path / "log", port=port)
