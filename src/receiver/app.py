@@ -22,7 +22,7 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
 
 from openai_webhooks import InProgress, NotAccepted, TooLarge, unwrap, verify
 from receiver import bus
-from receiver.aws import CONFIG
+from receiver.aws import CONFIG, prompt
 from receiver.deduplication import DeliveriesTable
 from receiver.signing_keys import SigningKeys
 
@@ -53,12 +53,12 @@ def signing_keys_not_refreshed(reason: str) -> None:
     logger.error("The signing secret could not be read: the known keys stay in use", reason=reason)
 
 
-events = boto3.client("events", config=CONFIG)
+events = prompt(boto3.client("events", config=CONFIG))
 signing_keys = SigningKeys(
-    boto3.client("secretsmanager", config=CONFIG), os.environ["SIGNING_SECRET_ARN"], signing_keys_not_refreshed
+    prompt(boto3.client("secretsmanager", config=CONFIG)), os.environ["SIGNING_SECRET_ARN"], signing_keys_not_refreshed
 )
 deliveries = DeliveriesTable(
-    os.environ["DELIVERIES_TABLE_NAME"], boto3.client("dynamodb", config=CONFIG), deduplication_unavailable
+    os.environ["DELIVERIES_TABLE_NAME"], prompt(boto3.client("dynamodb", config=CONFIG)), deduplication_unavailable
 )
 once = IdempotencyConfig(
     expires_after_seconds=int(os.environ["DEDUPLICATION_HOURS"]) * 3600,
@@ -71,7 +71,8 @@ once = IdempotencyConfig(
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Answer one API Gateway HTTP API request (payload format 2.0) as the README's table of statuses says."""
-    headers = event.get("headers") or {}
+    # Lower case already from API Gateway; `sam local start-api` leaves them as they came.
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     logger.append_keys(webhook_id=headers.get("webhook-id", "")[:128])
     once.register_lambda_context(context)
     try:

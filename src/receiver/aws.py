@@ -1,5 +1,9 @@
 """What the function's AWS clients have in common: how long they wait, and how they say what went wrong."""
 
+from collections.abc import MutableMapping
+from typing import Any
+
+from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -15,8 +19,23 @@ CONFIG = Config(
 AwsError = (BotoCoreError, ClientError)
 
 
+def prompt[Client: BaseClient](client: Client) -> Client:
+    """The client, made to pause between attempts for no longer than botocore itself would."""
+    client.meta.events.register("before-parse", _forget_retry_after)
+    return client
+
+
+def _forget_retry_after(response_dict: MutableMapping[str, Any], **_: object) -> None:
+    # A service can ask for a pause of up to 5 s by this header.
+    response_dict["headers"].pop("x-amz-retry-after", None)
+
+
 def reason(error: Exception) -> str:
-    """The error's code or class: AWS's messages can quote the request, and with it the payload."""
+    """The error's code or class, and the endpoint that didn't answer.
+
+    Never its message: AWS's can quote the request, and with it the payload.
+    """
     if isinstance(error, ClientError):
         return error.response["Error"]["Code"]
-    return type(error).__name__
+    endpoint = getattr(error, "kwargs", {}).get("endpoint_url")
+    return f"{type(error).__name__} ({endpoint})" if endpoint else type(error).__name__

@@ -41,10 +41,7 @@ class SigningKeys:
         if now >= self._due_at:
             self._read_current(now)
         if not self._current:
-            raise NotConfigured(
-                f"{self._problem}. Store the endpoint's signing secret: aws secretsmanager put-secret-value "
-                f"--secret-id {self._secret_id} --secret-string whsec_…"
-            )
+            raise NotConfigured(self._problem)
         yield from self._current
         if now - self._searched_at < MAX_AGE:
             yield from self._others
@@ -57,6 +54,8 @@ class SigningKeys:
         self._searched_at = now
         if now > self._read_at:
             self._read_current(now)
+        if self._problem:
+            return  # one failure is enough for a delivery to wait for
         try:
             self._others = [*self._read_other("AWSPENDING"), *self._read_other("AWSPREVIOUS")]
         except AwsError as error:
@@ -66,12 +65,23 @@ class SigningKeys:
         self._read_at = now
         try:
             self._current = self._read("AWSCURRENT")
+        except NotConfigured as error:
+            self._problem = (
+                f"{error}. Store the endpoint's signing secret: aws secretsmanager put-secret-value "
+                f"--secret-id {self._secret_id} --secret-string whsec_…"
+            )
+        except AwsError as error:
+            self._problem = (
+                f"{reason(error)} from Secrets Manager. Check that the function can reach it and may "
+                f"secretsmanager:GetSecretValue on {self._secret_id}"
+            )
+        else:
+            self._problem = ""
             self._due_at = now + MAX_AGE
-        except (NotConfigured, *AwsError) as error:
-            self._problem = str(error) if isinstance(error, NotConfigured) else f"{reason(error)} from Secrets Manager"
-            self._due_at = now + (SEARCH_INTERVAL if self._current else RETRY_INTERVAL)
-            if self._current:
-                self._on_failure(self._problem)
+            return
+        self._due_at = now + (SEARCH_INTERVAL if self._current else RETRY_INTERVAL)
+        if self._current:
+            self._on_failure(self._problem)
 
     def _read_other(self, stage: str) -> list[bytes]:
         try:
