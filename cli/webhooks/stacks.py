@@ -6,6 +6,7 @@ function puts its events into a queue, the function's inbox. What CloudFormation
 its environment above all, becomes an output.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,9 @@ import boto3
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
+
+# It warns of metrics and feature flags that concern the service it was made for.
+logging.getLogger("samtranslator").setLevel(logging.ERROR)
 
 MADE = ("AWS::DynamoDB::Table", "AWS::Events::EventBus", "AWS::Events::Rule", "AWS::Logs::LogGroup", "AWS::SQS::Queue")
 """The types that are made in the embedded AWS."""
@@ -88,7 +92,6 @@ def _translate(path: Path) -> dict[str, Any]:
     # Given a map of managed policies, be it an empty one, the translator doesn't ask IAM for it.
     translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
     translated: dict[str, Any] = translator.translate(source, parameter_values={})
-    translator.metrics.publish()  # to nowhere; without it, a warning comes
     return translated
 
 
