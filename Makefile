@@ -4,8 +4,9 @@ UV := .venv-uv/bin/uv
 BIN := .venv/bin
 SAM := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam
 LOCK = $(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --upgrade
+ENV = default
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test lint e2e events build lock
+.PHONY: help demo dev test lint e2e events build deploy lock
 
 help: ## these lines
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 8
@@ -25,7 +26,11 @@ e2e: .venv/ready build ## the built artefact under Lambda's own runtime client, 
 events: .venv/ready ## write events/ anew from the catalogue
 	@$(BIN)/webhooks events --write events
 build: .venv-sam/ready ## sam build
-	@$(SAM) build
+	@$(SAM) build --config-env $(ENV)
+deploy: build ## build, deploy to your account, and say what comes next; ENV=prod for another environment of samconfig.toml
+	@$(SAM) deploy --config-env $(ENV) $(ARGS)
+	@$(SAM) list stack-outputs --config-env $(ENV)
+	@echo "Next: register WebhookUrl in OpenAI's dashboard, then run StoreSecretCommand with the secret that it shows."
 lock: $(UV) ## pin the newest releases of everything the developer environments need
 	$(LOCK) pyproject.toml --group dev src/requirements.txt cli/pyproject.toml -o requirements-dev.txt
 	$(LOCK) --group sam -o requirements-sam.txt
