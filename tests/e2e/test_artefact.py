@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
 from webhooks import gateway, samples
 from webhooks.embedded import Aws
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Bus, Delivery
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTEFACT = ROOT / ".aws-sam/build/ReceiverFunction"
@@ -73,45 +76,35 @@ def invoke(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Invok
 
 
 @pytest.fixture(scope="module")
-def on_bus(aws: Aws, invoke: Invoke) -> Callable[[], list[dict[str, Any]]]:
-    """The events that have come onto the bus since the last call."""
-    queue = aws.client("sqs").create_queue(QueueName="everything")["QueueUrl"]
-    events = aws.client("events")
-    events.put_rule(Name="everything", EventBusName="openai-webhooks", EventPattern='{"source": [{"prefix": ""}]}')
-    target = {"Id": "everything", "Arn": "arn:aws:sqs:us-east-1:123456789012:everything"}
-    events.put_targets(Rule="everything", EventBusName="openai-webhooks", Targets=[target])
-
-    def receive() -> list[dict[str, Any]]:
-        messages = aws.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
-        for message in messages:
-            aws.client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-        return [json.loads(message["Body"]) for message in messages]
-
-    return receive
+def embedded_bus(aws: Aws, invoke: Invoke, bus_at: "Callable[[str], Bus]") -> "Bus":
+    return bus_at(aws.url)
 
 
-def test_a_delivery_comes_onto_the_bus_once(invoke: Invoke, on_bus: Callable[[], list[dict[str, Any]]]) -> None:
-    event = samples.sample("response.completed", created_at=int(time.time()), event_id="evt_e2e")
-    delivery = _delivery(samples.encode(event), secret=SECRET)
+@pytest.mark.parametrize("header", [str.lower, str.title], ids=["as API Gateway", "as sam local start-api"])
+def test_a_delivery_comes_onto_the_bus_once(
+    header: Callable[[str], str], invoke: Invoke, embedded_bus: "Bus", new_delivery: "Callable[..., Delivery]"
+) -> None:
+    delivery = new_delivery("response.completed", secret=SECRET)
+    request = _request(delivery)
+    request["headers"] = {header(name): value for name, value in request["headers"].items()}
 
-    assert _outcome(invoke(delivery)) == (200, {"outcome": "published"})
-    (arrived,) = on_bus()
-    assert (arrived["source"], arrived["detail-type"], arrived["detail"]) == ("openai.com", event["type"], event)
-    assert _outcome(invoke(delivery)) == (200, {"outcome": "duplicate"})
-    assert on_bus() == []
-
-
-def test_a_forgery_does_not(invoke: Invoke, on_bus: Callable[[], list[dict[str, Any]]]) -> None:
-    body = samples.encode(samples.sample("response.completed", created_at=int(time.time())))
-
-    assert _outcome(invoke(_delivery(body, secret=samples.new_secret()))) == (401, {"error": "Unverified"})
-    assert on_bus() == []
+    assert _outcome(invoke(request)) == (200, {"outcome": "published"})
+    (arrived,) = embedded_bus.arrived(delivery.event["id"])
+    assert (arrived["source"], arrived["detail-type"]) == ("openai.com", "response.completed")
+    assert arrived["detail"] == delivery.event
+    assert _outcome(invoke(request)) == (200, {"outcome": "duplicate"})
+    assert len(embedded_bus.arrived(delivery.event["id"])) == 1
 
 
-def _delivery(body: bytes, *, secret: str) -> dict[str, Any]:
-    now = int(time.time())
-    headers = samples.headers(body, secret=secret, timestamp=now, webhook_id=samples.new_id("wh_"))
-    return gateway.request_event("POST", gateway.PATH, headers, body, now=now)
+def test_a_forgery_does_not(invoke: Invoke, embedded_bus: "Bus", new_delivery: "Callable[..., Delivery]") -> None:
+    forged = new_delivery("response.completed", secret=samples.new_secret())
+
+    assert _outcome(invoke(_request(forged))) == (401, {"error": "Unverified"})
+    assert embedded_bus.arrived(forged.event["id"]) == []
+
+
+def _request(delivery: "Delivery") -> dict[str, Any]:
+    return gateway.request_event("POST", gateway.PATH, delivery.headers, delivery.body, now=int(time.time()))
 
 
 def _outcome(response: dict[str, Any]) -> tuple[int, dict[str, str]]:

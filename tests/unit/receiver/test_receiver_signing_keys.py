@@ -214,6 +214,14 @@ class TestFailure:
         assert not vault.accepts(A, NOW + 360)
         assert vault.accepts(B, NOW + 360)
 
+    def test_a_search_goes_on_as_soon_as_it_is_over(self, vault: "Vault") -> None:
+        assert vault.accepts(A, NOW)
+        vault.stages["AWSPREVIOUS"] = B
+        vault.fails = lambda _: "InternalServiceError"
+        assert vault.accepts(A, NOW + 300)
+        vault.fails = lambda _: None
+        assert vault.accepts(B, NOW + 301)
+
     def test_a_network_that_fails_is_told_of_by_its_class_and_endpoint(self, vault: "Vault") -> None:
         def fail(_stage: str) -> object:
             raise ConnectTimeoutError(endpoint_url="https://aws/")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from webhooks import gateway, stacks
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
 BOTOCORE = {"AWS_ENDPOINT_URL"}
 
@@ -20,6 +20,20 @@ def test_function_is_given_the_variables_that_its_code_reads() -> None:
     }
 
     assert plan.functions["ReceiverFunction"]["Environment"]["Variables"].keys() == read | POWERTOOLS | BOTOCORE
+
+
+def test_subscribers_are_given_the_variables_that_their_code_reads() -> None:
+    plan = stacks.plan(ROOT / "examples/subscriber/template.yaml")
+    read = {
+        variable
+        for file in (ROOT / "examples/subscriber/functions").glob("*.py")
+        for variable in re.findall(r'os\.environ\["(\w+)"\]', file.read_text())
+    }
+
+    # Subscribers count nothing, so there is no namespace.
+    expected = read | (POWERTOOLS - {"POWERTOOLS_METRICS_NAMESPACE"}) | BOTOCORE
+    assert len(plan.functions) == 4
+    assert all(function["Environment"]["Variables"].keys() == expected for function in plan.functions.values())
 
 
 def test_only_the_handler_reads_clock_and_environment() -> None:
