@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import boto3
+import requests
 from moto.server import ThreadedMotoServer
 
 from webhooks import stacks
@@ -54,13 +55,14 @@ class Stack(NamedTuple):
 
 
 class Aws:
-    """The embedded AWS, on all of `hosts`. Several can run side by side, but they share moto's state."""
+    """The embedded AWS, on all of `hosts`. It begins empty, and a process has one at a time: moto keeps one state."""
 
     def __init__(self, port: int = 0, hosts: Sequence[str] = (LOOPBACK,)) -> None:
         self._servers = [ThreadedMotoServer(host, port, verbose=False) for host in hosts]
         for server in self._servers:
             server.start()
         self.url = f"http://{hosts[0]}:{self._servers[0].get_host_and_port()[1]}"
+        requests.post(f"{self.url}/moto-api/reset", timeout=10).raise_for_status()
 
     def close(self) -> None:
         for server in self._servers:

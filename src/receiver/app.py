@@ -46,7 +46,7 @@ def count(name: str) -> None:
 
 def deduplication_unavailable(reason: str) -> None:
     count("DeduplicationUnavailable")
-    logger.error("The deliveries table failed: the event is published without deduplication", reason=reason)
+    logger.error("The deliveries table failed: the delivery goes on without deduplication", reason=reason)
 
 
 def signing_keys_not_refreshed(reason: str) -> None:

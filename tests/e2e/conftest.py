@@ -193,7 +193,7 @@ def delivery(
 
 @pytest.fixture(scope="session")
 def sam(tmp_path_factory: pytest.TempPathFactory) -> Sam:
-    """Where there is no Docker, or no image for it, the test is skipped; with E2E_REQUIRE_DOCKER=1, it fails."""
+    """Without a Docker engine, or an image for it, a test is skipped; with E2E_REQUIRE_DOCKER=1, the run fails."""
     if not _docker("version"):
         _without_docker("no Docker engine answers; start one, or say in DOCKER_HOST where it is")
     pulled = _docker("pull", IMAGE)
@@ -241,7 +241,7 @@ def _docker(*arguments: str) -> bool:
 def _without_docker(reason: str) -> None:
     message = f"`sam local` needs containers: {reason}. Then `make e2e` again."
     if os.environ.get("E2E_REQUIRE_DOCKER") == "1":
-        pytest.fail(message, pytrace=False)
+        pytest.exit(message, returncode=1)
     pytest.skip(message)
 
 

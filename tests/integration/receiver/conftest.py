@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 import threading
+import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, redirect_stderr, redirect_stdout
@@ -293,8 +294,8 @@ class Stack:
     dynamodb: "DynamoDBClient"
     secretsmanager: "SecretsManagerClient"
     endpoint: str
-    queue_url: str
-    bus: str
+    bus: str = "openai"
+    queue_url: str = ""
     table: str = ""
     secret_arn: str = ""
 
@@ -372,22 +373,31 @@ def session() -> boto3.Session:
 
 
 @pytest.fixture(scope="session")
-def shared_stack(moto_server: str, session: boto3.Session) -> Iterator[Stack]:
+def clients(moto_server: str, session: boto3.Session) -> Iterator[Stack]:
     with (
         closing(session.client("events", endpoint_url=moto_server)) as events,
         closing(session.client("sqs", endpoint_url=moto_server)) as sqs,
         closing(session.client("dynamodb", endpoint_url=moto_server)) as dynamodb,
         closing(session.client("secretsmanager", endpoint_url=moto_server)) as secretsmanager,
     ):
-        # What was received once is out of sight for good, or for 12 hours.
-        queue_url = sqs.create_queue(QueueName="arrived", Attributes={"VisibilityTimeout": "43200"})["QueueUrl"]
-        stack = Stack(events, sqs, dynamodb, secretsmanager, moto_server, queue_url, "openai")
-        stack.add_bus(stack.bus)
         # What all of this has made stays: each collection of garbage would walk through it again.
         gc.collect()
         gc.freeze()
-        yield stack
+        yield Stack(events, sqs, dynamodb, secretsmanager, moto_server)
         gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def shared_stack(clients: Stack) -> Iterator[Stack]:
+    """A bus and what feeds on it. All moto servers of a process share one AWS, which is left empty."""
+    reset = urllib.request.Request(f"{clients.endpoint}/moto-api/reset", method="POST")
+    urllib.request.urlopen(reset).close()
+    # What was received once is out of sight for good, or for 12 hours.
+    queue = clients.sqs.create_queue(QueueName="arrived", Attributes={"VisibilityTimeout": "43200"})
+    stack = replace(clients, queue_url=queue["QueueUrl"])
+    stack.add_bus(stack.bus)
+    yield stack
+    urllib.request.urlopen(reset).close()
 
 
 @pytest.fixture
