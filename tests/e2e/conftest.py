@@ -49,11 +49,12 @@ class Background(NamedTuple):
 
     def text(self) -> str:
         """What it has printed, on both streams."""
-        return self.output.read_text()
+        return self.output.read_text(errors="replace")
 
     def lines(self) -> list[dict[str, Any]]:
         """The JSON lines among it: the functions' logs."""
-        return [json.loads(line) for line in self.text().splitlines() if line.startswith("{")]
+        whole, _, _ = self.text().rpartition("\n")  # the last line may still be being written
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
 
 @contextmanager
