@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -27,8 +27,10 @@ IMAGE: Final = "public.ecr.aws/lambda/python:3.13-x86_64"
 DEV_URL: Final = "http://127.0.0.1:8787/webhooks/openai"
 DEV_AWS_URL: Final = "http://127.0.0.1:4510"
 
-# A run that is told to end takes its processes and containers with it, as one that is interrupted does.
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+# However a run is told to end, it takes its processes and containers with it. And in a shell's background job, where
+# SIGINT is ignored, programs that are started from here would inherit that.
+for ending in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(ending, signal.default_int_handler)
 
 
 def until[Found](found: Callable[[], Found], what: str, *, seconds: int = 60) -> Found:
@@ -62,23 +64,27 @@ def background(
     *command: str | Path, ready: str, output: Path, cwd: Path = ROOT, env: dict[str, str] | None = None
 ) -> Iterator[Background]:
     """Run a program from when it has printed `ready` to the end of the `with` statement."""
-    with output.open("wb") as file:
-        # In a session of its own, Ctrl-C doesn't reach it: it is ended here, and waited for.
-        process = subprocess.Popen(
-            command, cwd=cwd, env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    running = Background(process, output)
-    try:
+    with output.open("wb") as file, _program(command, cwd=cwd, env=env, stdout=file, stderr=file) as process:
+        running = Background(process, output)
         until(lambda: ready in running.text() or process.poll() is not None, f"{ready!r} from {_line(command)}")
         if process.poll() is not None:
             pytest.fail(f"{_line(command)} ended with {process.returncode}:\n{running.text()}", pytrace=False)
         yield running
-    finally:
-        process.terminate()
+
+
+@contextmanager
+def _program(command: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    # In a session of its own, Ctrl-C doesn't reach it: it is ended here, and waited for. By SIGINT, since on SIGTERM
+    # `sam local` leaves its containers if it is still starting them.
+    with subprocess.Popen(command, start_new_session=True, **options) as process:
         try:
-            process.wait(30)
+            yield process
         finally:
-            process.kill()
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(30)
+            finally:
+                process.kill()
 
 
 class Invoked(NamedTuple):
@@ -107,19 +113,22 @@ class Sam:
         if not pull:
             self._environment["SAM_SKIP_PULL_IMAGE"] = "1"  # --skip-pull-image
 
-    def run(self, *arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str | Path, cwd: Path = ROOT) -> tuple[str, str]:
+        """Run a command to its end. Returns its output and its log."""
         command = ["sam", *arguments]
-        process = subprocess.run(
-            command, cwd=cwd, env=self._environment, capture_output=True, text=True, start_new_session=True, check=False
-        )
+        pipe = subprocess.PIPE
+        with _program(command, cwd=cwd, env=self._environment, stdout=pipe, stderr=pipe) as process:
+            output, log = (stream.decode() for stream in process.communicate())
         if process.returncode:
-            pytest.fail(f"{_line(command)} ended with {process.returncode}:\n{process.stderr}", pytrace=False)
-        return process
+            pytest.fail(f"{_line(command)} ended with {process.returncode}:\n{log}", pytrace=False)
+        return output, log
 
     def invoke(self, event: Path, *arguments: str | Path) -> Invoked:
         """`sam local invoke ReceiverFunction -e EVENT`."""
-        process = self.run("local", "invoke", "ReceiverFunction", "-e", event, *arguments)
-        return Invoked(json.loads(process.stdout), process.stderr)
+        output, log = self.run("local", "invoke", "ReceiverFunction", "-e", event, *arguments)
+        if not output:
+            pytest.fail(f"the function did not answer to {event}:\n{log}", pytrace=False)
+        return Invoked(json.loads(output), log)
 
     @contextmanager
     def serve(self, command: str, *arguments: str | Path, cwd: Path = ROOT) -> Iterator[Background]:
@@ -246,5 +255,5 @@ def _without_docker(reason: str) -> None:
     pytest.skip(message)
 
 
-def _line(command: tuple[str | Path, ...] | list[str | Path]) -> str:
+def _line(command: Sequence[str | Path]) -> str:
     return " ".join(map(str, command))

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import distribution
+from importlib.util import MAGIC_NUMBER, cache_from_source
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,15 @@ def test_a_forgery_does_not(invoke: Invoke, embedded_bus: "Bus", new_delivery: "
 
     assert _outcome(invoke(_request(forged))) == (401, {"error": "Unverified"})
     assert embedded_bus.arrived(forged.event["id"]) == []
+
+
+def test_its_bytecode_counts_whatever_date_its_sources_bear() -> None:
+    checked_by_hash = MAGIC_NUMBER + (0b11).to_bytes(4, "little")  # PEP 552
+    sources = list(ARTEFACT.rglob("*.py"))
+
+    assert {ARTEFACT / "receiver/app.py", ARTEFACT / "botocore/client.py"} <= set(sources)
+    for source in sources:
+        assert Path(cache_from_source(source)).read_bytes().startswith(checked_by_hash)
 
 
 def _request(delivery: "Delivery") -> dict[str, Any]:
