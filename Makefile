@@ -5,8 +5,10 @@ BIN := .venv/bin
 SAM := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam
 LOCK = $(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --upgrade
 ENV = default
+ARTEFACT := .aws-sam/build/ReceiverFunction
+CLIENTS := dynamodb events secretsmanager# the AWS services that the deployed code calls
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test lint e2e events build deploy lock
+.PHONY: help demo dev test lint e2e events build size deploy lock
 
 help: ## these lines
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 8
@@ -25,8 +27,12 @@ e2e: .venv/ready build ## the built artefact under Lambda's own runtime client, 
 	@$(BIN)/pytest tests/e2e $(ARGS)
 events: .venv/ready ## write events/ anew from the catalogue
 	@$(BIN)/webhooks events --write events
-build: .venv-sam/ready ## sam build
+build: .venv-sam/ready ## sam build, then trimmed and compiled, for half the cold start: docs/footprint.md
 	@$(SAM) build --config-env $(ENV)
+	@find $(ARTEFACT)/botocore/data/* -prune -type d $(CLIENTS:%=! -name %) -exec rm -r {} +
+	@.venv-sam/bin/python -m compileall -q -j 0 --invalidation-mode checked-hash -s $(ARTEFACT) -p /var/task $(ARTEFACT)
+size: .venv/ready build ## the artefact's size by package, against its budget
+	@$(BIN)/python benchmarks/size.py
 deploy: build ## build, deploy to your account, and say what comes next; ENV=prod for another environment of samconfig.toml
 	@$(SAM) deploy --config-env $(ENV) $(ARGS)
 	@$(SAM) list stack-outputs --config-env $(ENV)
