@@ -1,12 +1,16 @@
-"""A SAM template as an embedded AWS can make it: SAM's own transform, then the few changes that moto needs.
+"""A SAM template as CloudFormation gets it, by SAM's own transform, and as an embedded AWS can make it.
 
 moto has no Lambda that runs here, no API Gateway, and no secrets in CloudFormation. So functions, and whatever
 else moto can't make, leave the template, and references to them become parameters. A rule that would invoke a
 function puts its events into a queue, the function's inbox. What CloudFormation would resolve for a function,
 its environment above all, becomes an output.
+
+`python -m webhooks.stacks template.yaml` prints the first.
 """
 
+import json
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +46,7 @@ class Plan(NamedTuple):
 
 def plan(path: Path) -> Plan:
     """Read the SAM template at `path`, whose `CodeUri` are folders beside it."""
-    template = _translate(path)
+    template = translate(path)
     resources: Resources = template["Resources"]
     made = {name: resource for name, resource in resources.items() if resource["Type"] in MADE}
     functions = dict(_of_type(resources, "AWS::Lambda::Function"))
@@ -80,8 +84,14 @@ def plan(path: Path) -> Plan:
     )
 
 
-def _translate(path: Path) -> dict[str, Any]:
+def translate(path: Path, **parameters: str) -> dict[str, Any]:
+    """The SAM template at `path`, whose `CodeUri` are folders beside it, in plain CloudFormation.
+
+    Parameters other than the defaults matter where SAM itself looks at them, and become the new defaults.
+    """
     source = yaml_parse(path.read_text())
+    for name, value in parameters.items():
+        source["Parameters"][name]["Default"] = value
     # SAM translates packaged templates, whose code is in S3. Here the key is the folder itself.
     for properties in [
         source.get("Globals", {}).get("Function", {}),
@@ -91,7 +101,7 @@ def _translate(path: Path) -> dict[str, Any]:
             properties["CodeUri"] = f"s3://local/{path.resolve().parent / properties['CodeUri']}"
     # Given a map of managed policies, be it an empty one, the translator doesn't ask IAM for it.
     translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
-    translated: dict[str, Any] = translator.translate(source, parameter_values={})
+    translated: dict[str, Any] = translator.translate(source, parameter_values=parameters)
     return translated
 
 
@@ -125,3 +135,7 @@ def _for_moto(node: Any, *, absent: set[str], buses: set[str]) -> Any:
     if node.keys() == {"Ref"} and node["Ref"] in buses:
         return {"Fn::GetAtt": [node["Ref"], "Name"]}
     return {key: _for_moto(value, absent=absent, buses=buses) for key, value in node.items()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(translate(Path(sys.argv[1])), indent=2))

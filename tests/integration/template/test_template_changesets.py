@@ -9,14 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import boto3
 import pytest
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
-from samtranslator.yaml_helper import yaml_parse
 
+from webhooks import stacks
 from webhooks.embedded import Aws
-from webhooks.stacks import REGION
 
 # moto warns, in its own threads, of each type that it leaves out: SKIPPED says the same.
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning")
@@ -59,15 +55,14 @@ UNLISTED: Final = {"EventBus": "AWS::Events::EventBus"} | {
 @pytest.fixture(scope="module")
 def aws() -> Iterator[Aws]:
     aws = Aws()
-    aws.client("s3").create_bucket(Bucket="packaged")
-    aws.client("s3").put_object(Bucket="packaged", Key="code", Body=b"")
+    aws.client("s3").create_bucket(Bucket="local")
     yield aws
     aws.close()
 
 
 def test_both_stacks_deploy_by_change_sets(aws: Aws) -> None:
     for name, path in TEMPLATES.items():
-        template = for_moto(translate(path), bus="receiver")
+        template = for_moto(stacks.translate(path), bus="receiver")
         declared = {
             logical_id: resource["Type"]
             for logical_id, resource in template["Resources"].items()
@@ -100,6 +95,10 @@ def test_both_stacks_deploy_by_change_sets(aws: Aws) -> None:
 
 def deploy(aws: Aws, name: str, template: dict[str, Any]) -> dict[str, str]:
     """Deploy as SAM CLI does. Returns the types of what exists then, by logical id."""
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Lambda::Function":
+            code = resource["Properties"]["Code"]
+            aws.client("s3").put_object(Bucket=code["S3Bucket"], Key=code["S3Key"], Body=b"")
     cloudformation = aws.client("cloudformation")
     cloudformation.create_change_set(
         StackName=name,
@@ -121,19 +120,6 @@ def deploy(aws: Aws, name: str, template: dict[str, Any]) -> dict[str, str]:
         for resource in cloudformation.list_stack_resources(StackName=name)["StackResourceSummaries"]
         if resource["PhysicalResourceId"]
     }
-
-
-def translate(path: Path) -> dict[str, Any]:
-    source = yaml_parse(path.read_text())
-    for properties in [
-        source.get("Globals", {}).get("Function", {}),
-        *(resource["Properties"] for resource in source["Resources"].values()),
-    ]:
-        if "CodeUri" in properties:
-            properties["CodeUri"] = "s3://packaged/code"
-    translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
-    translated: dict[str, Any] = translator.translate(source, parameter_values={})
-    return translated
 
 
 def for_moto(template: dict[str, Any], *, bus: str) -> dict[str, Any]:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import boto3
 import pytest
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
+
+from webhooks.stacks import translate
 
 ROOT: Final = Path(__file__).parents[3]
 
@@ -87,21 +86,7 @@ class Source:
         return source
 
     def at(self, **parameters: str) -> Stack:
-        source = self.read()
-        assert parameters.keys() <= source["Parameters"].keys()
-        # SAM translates packaged templates, whose code is in S3.
-        for properties in [
-            source.get("Globals", {}).get("Function", {}),
-            *(resource["Properties"] for resource in source["Resources"].values()),
-        ]:
-            if "CodeUri" in properties:
-                properties["CodeUri"] = "s3://bucket/key"
-        # Given a map of managed policies, be it an empty one, the translator doesn't ask IAM for it.
-        translator = Translator({}, Parser(), boto_session=boto3.Session(region_name="us-east-1"))
-        template = json.loads(json.dumps(translator.translate(source, parameter_values=parameters)))
-        for name, value in parameters.items():
-            template["Parameters"][name]["Default"] = value
-        return Stack(template)
+        return Stack(json.loads(json.dumps(translate(self.path, **parameters))))
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
 """The template and the code agree."""
 
 import ast
+import json
 import re
 from pathlib import Path
 
+from openai_webhooks import NotAccepted
 from webhooks import gateway, stacks
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,3 +51,25 @@ def test_only_the_handler_reads_clock_and_environment() -> None:
 
 def test_route_is_the_one_in_events() -> None:
     assert stacks.plan(ROOT / "template.yaml").routes == [("POST", gateway.PATH)]
+
+
+def test_dashboard_shows_each_metric_that_the_code_counts() -> None:
+    dashboard = stacks.translate(ROOT / "template.yaml")["Resources"]["Dashboard"]
+    body, _ = dashboard["Properties"]["DashboardBody"]["Fn::Sub"]
+    metrics = [metric for widget in json.loads(body)["widgets"] for metric in widget["properties"].get("metrics", [])]
+    shown = {metric[1] for metric in metrics if metric[0] != "..."}
+    counted = {error.__name__ for error in NotAccepted.__subclasses__()} | {
+        name
+        for file in (ROOT / "src/receiver").glob("*.py")
+        for name in re.findall(r'count\("(\w+)"\)', file.read_text())
+    }
+
+    assert shown >= counted | {"Published", "Duplicate"}
+
+
+def test_every_check_that_is_skipped_says_why() -> None:
+    for path in ("template.yaml", "examples/subscriber/template.yaml"):
+        for resource in stacks.translate(ROOT / path)["Resources"].values():
+            for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
+                assert skip.keys() == {"id", "comment"}
+                assert skip["comment"].endswith(".")
