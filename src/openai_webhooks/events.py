@@ -247,10 +247,6 @@ CATALOGUE: Final[Mapping[str, type[TypedEvent]]] = {
 """Each known type, with its class."""
 
 
-DEPARTURES = 5
-"""How many of an event's departures from its class `drift` lists."""
-
-
 def unwrap(body: bytes) -> WebhookEvent:
     """The event in a delivery's body. Call it after `verify`.
 
@@ -280,5 +276,5 @@ def parse(fields: Any) -> WebhookEvent:
         return CATALOGUE[event.type].model_validate(fields)
     except ValidationError as error:
         departures = error.errors(include_url=False, include_context=False, include_input=False)
-        event._drift = "; ".join(f"{'.'.join(map(str, d['loc']))}: {d['type']}" for d in departures[:DEPARTURES])
+        event._drift = "; ".join(f"{'.'.join(map(str, d['loc']))}: {d['type']}" for d in departures)
         return event

@@ -4,9 +4,9 @@ Fields, optionality and literals are those of openai-python's `openai.types.webh
 later are kept.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 
 class Model(BaseModel):
@@ -63,7 +63,8 @@ class SipHeader(Model):
 
 
 class SipCall(Model):
-    sip_headers: list[SipHeader]
+    # FailFast: the caller decides how many there are, and to tell of each wrong one takes a second a MiB.
+    sip_headers: Annotated[list[SipHeader], FailFast()]
     """In the order in which they came, repeated ones included."""
     sip_media_security: Literal["rtp", "srtp"] | str | None = None
     """How the media are protected; absent where unknown, and other values may come."""

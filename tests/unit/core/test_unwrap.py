@@ -185,6 +185,12 @@ def test_drift(fields: dict[str, Any], drift: str) -> None:
     assert event.model_dump() == fields
 
 
+def test_drift_tells_of_the_first_wrong_header_only() -> None:
+    """The caller decides how many there are."""
+    event = parse(call([{"name": "To", "value": CANARY}, *[{}] * 1000]))
+    assert event.drift == "data.sip_headers.1.name: missing; data.sip_headers.1.value: missing"
+
+
 def test_known_type() -> None:
     event = unwrap(json.dumps(response_completed()).encode())
     assert isinstance(event, openai_webhooks.ResponseCompletedWebhookEvent)
