@@ -20,7 +20,7 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
     IdempotencyInconsistentStateError,
 )
 
-from openai_webhooks import InProgress, NotAccepted, TooLarge, unwrap, verify
+from openai_webhooks import InProgress, NotAccepted, TooLarge, Unverified, unwrap, verify
 from receiver import bus
 from receiver.aws import CONFIG, prompt
 from receiver.deduplication import DeliveriesTable
@@ -114,8 +114,14 @@ def publish_once(*, webhook_id: str, entry: "PutEventsRequestEntryTypeDef") -> s
 
 
 def _body(event: Mapping[str, Any]) -> bytes:
-    body = event.get("body") or ""
-    return b64decode(body) if event.get("isBase64Encoded") else body.encode()
+    # API Gateway sends neither lone surrogates nor what is not base64, but whoever may invoke the function can.
+    body = (event.get("body") or "").encode(errors="surrogatepass")
+    if not event.get("isBase64Encoded"):
+        return body
+    try:
+        return b64decode(body)
+    except ValueError:
+        raise Unverified("the body is not base64, as it is said to be") from None
 
 
 def _answer(status: int, body: dict[str, str], retry_after: int | None = None) -> dict[str, Any]:

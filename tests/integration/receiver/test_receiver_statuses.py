@@ -195,3 +195,28 @@ def test_openai_pythons_published_delivery_is_accepted(receiver: "Receiver", sta
     }
     assert receiver(delivery).body == {"outcome": "published"}
     assert len(stack.arrived()) == 1
+
+
+class TestBodiesThatApiGatewayDoesNotSend:
+    """But whoever may invoke the function can."""
+
+    @pytest.mark.parametrize(
+        ("body", "encoded", "reason"),
+        [
+            pytest.param("canary-7d1f\ud800", False, "no active signing secret matches", id="a lone surrogate"),
+            pytest.param("canary-7d1f=", True, "the body is not base64", id="not base64"),
+            pytest.param("é", True, "no active signing secret matches", id="nothing of it base64"),
+        ],
+    )
+    def test_an_unsigned_one_is_unverified(
+        self, *, body: str, encoded: bool, reason: str, receiver: "Receiver"
+    ) -> None:
+        answer = receiver(receiver.delivery() | {"body": body, "isBase64Encoded": encoded})
+        assert (answer.status, answer.body) == (401, {"error": "Unverified"})
+        assert answer.log["reason"].startswith(reason)
+
+    def test_a_signed_lone_surrogate_is_malformed(self, receiver: "Receiver") -> None:
+        body = '{"type": "x", "data": "\ud800"}'
+        delivery = receiver.delivery(body.encode(errors="surrogatepass"), encoded=True)
+        answer = receiver(delivery | {"body": body, "isBase64Encoded": False})
+        assert (answer.status, answer.body) == (400, {"error": "Malformed"})
