@@ -1,0 +1,1 @@
+"""Proof by experiment that the built artefact keeps its promises, whatever its surroundings do."""
