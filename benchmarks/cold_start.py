@@ -1,13 +1,14 @@
 """Cold starts of the artefact in several forms: from a new process to its first 200.
 
 `make build && .venv/bin/python benchmarks/cold_start.py [ROUNDS]`, on Linux. Each start is a fresh process with nothing
-on its path but the artefact and Lambda's own runtime client. This process is the runtime API and the three AWS
-services; those answer at once, over TLS as the real ones do. A round starts every form once, in random order, and forms
-are compared within a round only, since whatever else the machine does slows all of them. What Lambda does before there
-is a process, fetching and unpacking the zip, is not in it.
+on its path but the artefact and Lambda's own runtime client. This process is the runtime API (proof.runtime) and the
+three AWS services (proof.services); those answer at once, over TLS as the real ones do. A round starts every form once,
+in random order, and forms are compared within a round only, since whatever else the machine does slows all of them.
+What Lambda does before there is a process, fetching and unpacking the zip, is not in it.
 """
 # ruff: noqa: S603, S607  # the commands are its own
 
+import asyncio
 import compileall
 import json
 import logging
@@ -18,24 +19,23 @@ import ssl
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.metadata import distribution
+from contextlib import contextmanager
 from pathlib import Path
 from py_compile import PycInvalidationMode
 from statistics import quantiles
 from tempfile import TemporaryDirectory
-from threading import Thread
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from webhooks import samples
-from webhooks.embedded import LOOPBACK, Aws
+from proof import runtime, services
+from proof.http import LOOPBACK
+from proof.runtime import ROOT, Instance
+from webhooks import gateway, samples
 
-ROOT = Path(__file__).resolve().parents[1]
-DELIVERY = (ROOT / "events/response.completed.json").read_bytes()
 SDK = ("boto3", "botocore", "dateutil", "s3transfer", "six.py", "urllib3")
 
 
@@ -90,138 +90,56 @@ def _compiled(folder: Path) -> Path:
     return target
 
 
-class Handler(BaseHTTPRequestHandler):
-    """What the two servers have in common."""
-
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # an answer goes out in one piece
-
-    def read(self) -> bytes:
-        return self.rfile.read(int(self.headers["content-length"]))
-
-    def answer(self, body: bytes, headers: Mapping[str, str]) -> None:
-        self.send_response(200)
-        for name, value in {"content-length": str(len(body)), "content-type": "application/json", **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+def delivery() -> bytes:
+    """A signed delivery, as API Gateway hands it over."""
+    now = int(time.time())
+    body = samples.encode(samples.sample("response.completed", created_at=now))
+    headers = samples.headers(body, secret=samples.DEVELOPMENT_SECRET, timestamp=now, webhook_id=samples.new_id("wh_"))
+    return json.dumps(gateway.request_event("POST", gateway.PATH, headers, body, now=now)).encode()
 
 
-class Services(Handler):
-    """Secrets Manager, DynamoDB and EventBridge, as far as one good delivery needs them."""
-
-    answers: ClassVar[Mapping[str, object]] = {
-        "secretsmanager.GetSecretValue": {"SecretString": samples.DEVELOPMENT_SECRET},
-        "DynamoDB_20120810.PutItem": {},
-        "AWSEvents.PutEvents": {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]},
-        "DynamoDB_20120810.UpdateItem": {},
-    }
-
-    def do_POST(self) -> None:
-        self.read()
-        self.answer(json.dumps(self.answers[self.headers["x-amz-target"]]).encode(), {})
-
-
-class Runtime(Handler):
-    """Lambda's runtime API: hands out one delivery, reads the clocks, and ends the process at its answer."""
-
-    server: "Process"
-
-    def do_GET(self) -> None:
-        self.server.init = self.server.cpu()
-        deadline = str(int((time.time() + 10) * 1000))
-        arn = "arn:aws:lambda:us-east-1:123456789012:function:ReceiverFunction"
-        names = ("Aws-Request-Id", "Deadline-Ms", "Invoked-Function-Arn")
-        self.answer(
-            DELIVERY, {f"Lambda-Runtime-{name}": value for name, value in zip(names, ("1", deadline, arn), strict=True)}
-        )
-
-    def do_POST(self) -> None:
-        self.server.start = Start(self.server.init, self.server.cpu(), time.perf_counter() - self.server.began)
-        self.server.result = json.loads(self.read())
-        self.server.process.kill()
+async def start(form: Form, variables: Mapping[str, str]) -> Start:
+    """Start a process, let it answer one delivery, and end it."""
+    instance = await Instance.start(form.path, variables)
+    try:
+        init = instance.cpu()
+        result = json.loads(await instance.invoke(delivery(), seconds=10))
+        measured = Start(init, instance.cpu(), time.perf_counter() - instance.began)
+    finally:
+        instance.kill()
+    if result["statusCode"] != 200:
+        raise RuntimeError(f"not a 200: {result}")
+    return measured
 
 
-class Process(ThreadingHTTPServer):
-    """One process of the function, from its start to its first answer."""
-
-    init: float
-    start: Start
-    result: Mapping[str, object]
-
-    def __init__(self, form: Form, environment: Mapping[str, str]) -> None:
-        super().__init__((LOOPBACK, 0), Runtime)
-        Thread(target=self.serve_forever, args=[0.01]).start()
-        self.began = time.perf_counter()
-        self.process = subprocess.Popen(
-            [f"{sys.base_prefix}/bin/python3.13", "-S", "-m", "awslambdaric", environment["_HANDLER"]],
-            cwd=form.path[0],
-            env={
-                **environment,
-                "AWS_LAMBDA_RUNTIME_API": f"{LOOPBACK}:{self.server_port}",
-                "LAMBDA_TASK_ROOT": str(form.path[0]),
-                "PYTHONPATH": os.pathsep.join([*map(str, form.path), environment["PYTHONPATH"]]),
-            },
-            stdout=subprocess.DEVNULL,
-        )
-
-    def cpu(self) -> float:
-        return time.clock_gettime((~self.process.pid << 3) | 2)  # what clock_getcpuclockid(3) gives for its pid
-
-    def wait(self) -> Start:
-        self.process.wait(60)
-        self.shutdown()
-        self.server_close()
-        if self.result.get("statusCode") != 200:
-            raise RuntimeError(f"not a 200: {self.result}")
-        return self.start
-
-
-def services(folder: Path) -> tuple[str, Path]:
-    """Start them. Returns their URL and the certificate that they show."""
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
+def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A certificate for the loopback address, for a server, and in the bundle that its clients read."""
+    certificate, key, bundle = folder / "certificate.pem", folder / "key.pem", folder / "bundle.pem"
     options = f"-x509 -newkey rsa:2048 -nodes -subj /CN=loopback -addext subjectAltName=IP:{LOOPBACK}"
     subprocess.run(
         ["openssl", "req", *options.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True
     )
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
-    server = ThreadingHTTPServer((LOOPBACK, 0), Services)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    Thread(target=server.serve_forever, daemon=True).start()
-    return f"https://{LOOPBACK}:{server.server_port}", certificate
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """The function's, as the template declares it and Lambda completes it."""
-    client = folder / "client"
-    client.mkdir()
-    for package in map(distribution, ("awslambdaric", "simplejson", "snapshot-restore-py")):
-        for top in {file.parts[0] for file in package.files or []} - {"..", "__pycache__"}:
-            (client / top).symlink_to(str(package.locate_file(top)))
-    url, certificate = services(folder)
-    # As large as the one that botocore reads by itself: that takes time.
-    bundle = folder / "bundle.pem"
+    # As large as the bundle that botocore reads by itself: that takes time.
     bundle.write_bytes((folder / "sam/ReceiverFunction/botocore/cacert.pem").read_bytes() + certificate.read_bytes())
+    return context, bundle
+
+
+@contextmanager
+def environment(folder: Path) -> Iterator[dict[str, str]]:
+    """The function's, with AWS's three services running."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would print each request
-    aws = Aws()
-    function = aws.deploy(ROOT / "template.yaml", "openai-webhooks").functions["ReceiverFunction"]
-    aws.close()
-    return {
-        **function.environment,
-        "AWS_CA_BUNDLE": str(bundle),
-        "AWS_ENDPOINT_URL": url,
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
-        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-        "PATH": os.environ["PATH"],
-        "PYTHONDONTWRITEBYTECODE": "1",  # the task root is read-only in Lambda
-        "PYTHONPATH": str(client),
-        "TIMESTAMP_TOLERANCE_SECONDS": "3153600000",  # the deliveries in events/ were signed long ago
-        "_HANDLER": function.handler,
-    }
+    function = runtime.declared()
+    tls, bundle = certificate(folder)
+    aws = services.declared_by(function.environment, secret=samples.DEVELOPMENT_SECRET)
+    with services.in_thread(aws, tls=tls) as port:
+        yield {
+            **runtime.environment(
+                function, endpoint=f"https://{LOOPBACK}:{port}", beside=runtime.client(folder / "client")
+            ),
+            "AWS_CA_BUNDLE": str(bundle),
+        }
 
 
 def table(starts: Mapping[str, Sequence[Start]]) -> Table:
@@ -242,16 +160,16 @@ def _quartiles(values: Sequence[float], form: str) -> str:
 
 def main() -> None:
     rounds = int(sys.argv[1]) if sys.argv[1:] else 15
+    starts: dict[str, list[Start]] = defaultdict(list)
     with TemporaryDirectory() as name:
         candidates = list(forms(Path(name)))
-        variables = environment(Path(name))
-        starts: dict[str, list[Start]] = {form.name: [] for form in candidates}
-        for number in range(rounds + 1):
-            for form in random.sample(candidates, len(candidates)):
-                start = Process(form, variables).wait()
-                if number > 0:  # the first round brings the files into memory
-                    starts[form.name].append(start)
-    Console(width=120).print(table(starts))
+        with environment(Path(name)) as variables:
+            for number in range(rounds + 1):
+                for form in random.sample(candidates, len(candidates)):
+                    measured = asyncio.run(start(form, variables))
+                    if number > 0:  # the first round brings the files into memory
+                        starts[form.name].append(measured)
+    Console(width=120).print(table({form.name: starts[form.name] for form in candidates}))
 
 
 if __name__ == "__main__":

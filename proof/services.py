@@ -264,6 +264,17 @@ class Services:
                 assert_never(never)
 
 
+def declared_by(environment: Mapping[str, str], *, secret: str, middleware: Middleware = _untouched) -> Services:
+    """What a receiver with this environment works with."""
+    return Services(
+        secret_id=environment["SIGNING_SECRET_ARN"],
+        secret=secret,
+        table=environment["DELIVERIES_TABLE_NAME"],
+        bus=environment["EVENT_BUS_NAME"],
+        middleware=middleware,
+    )
+
+
 @contextmanager
 def in_thread(services: Services, *, tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """Serve from a thread of its own. Gives the port."""
