@@ -1,26 +1,11 @@
 """The demonstration, and that it would notice what it is there to notice."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from webhooks import demo, samples
+from webhooks import demo
 from webhooks.chain import Chain, PortTakenError
-
-
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
-    with Chain(secret=SECRET, log=tmp_path_factory.mktemp("chain") / "functions.log") as chain:
-        yield chain
-
-
-@pytest.fixture(scope="module")
-def results(chain: Chain) -> list[demo.Result]:
-    return demo.deliver(chain, secret=samples.new_secret(), previous_secret=SECRET, progress=lambda: None)
-
-
-SECRET = samples.new_secret()
 
 
 def test_everything_is_right(chain: Chain, results: list[demo.Result]) -> None:
@@ -64,8 +49,8 @@ def test_an_arrival_of_what_was_refused_is_a_fault(
     assert list(demo.faults(chain, results)) == ["batch.completed: reached ['OnBatch'], not []"]
 
 
-def test_a_taken_port_is_named(chain: Chain, tmp_path: Path) -> None:
+def test_a_taken_port_is_named(chain: Chain, secret: str, tmp_path: Path) -> None:
     port = int(chain.front.url.split(":")[2].split("/")[0])
 
     with pytest.raises(PortTakenError, match=rf"Port {port} is taken.*--port"):
-        Chain(secret=SECRET, log=tmp_path / "log", port=port)
+        Chain(secret=secret, log=tmp_path / "log", port=port)
