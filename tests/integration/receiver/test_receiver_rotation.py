@@ -1,4 +1,7 @@
-"""The signing secret in Secrets Manager: how often it is read, and how it changes without a gap."""
+"""The signing secret in Secrets Manager: how often it is read, and how it changes without a gap.
+
+Every schedule of a rotation is in tests/unit/receiver/test_receiver_rotation_schedules.py.
+"""
 
 from typing import TYPE_CHECKING
 

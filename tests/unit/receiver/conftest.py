@@ -27,12 +27,20 @@ class Vault:
         """The stages that were read."""
         self.failures: list[str] = []
         """What `on_failure` was told."""
-        client = boto3.client(
+        self._client = boto3.client(
             "secretsmanager", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
         )
-        client.meta.events.register("provide-client-params", self._listen)
-        client.meta.events.register("before-call", self._answer)
-        self.keys = SigningKeys(client, SECRET_ID, self.failures.append)
+        self._client.meta.events.register("provide-client-params", self._listen)
+        self._client.meta.events.register("before-call", self._answer)
+        self.start_instance()
+
+    def start_instance(self) -> None:
+        """Forget all keys, as a new instance of the function knows none."""
+        self.keys = SigningKeys(self._client, SECRET_ID, self.failures.append)
+
+    def put(self, value: str | bytes) -> None:
+        """Make the value AWSCURRENT, and the one before it AWSPREVIOUS, as Secrets Manager does."""
+        self.stages["AWSPREVIOUS"], self.stages["AWSCURRENT"] = self.stages["AWSCURRENT"], value
 
     def _listen(self, params: dict[str, str], **_: object) -> None:
         assert params["SecretId"] == SECRET_ID
@@ -47,9 +55,10 @@ class Vault:
         value = self.stages[stage]
         return SimpleNamespace(status_code=200), {"SecretString" if isinstance(value, str) else "SecretBinary": value}
 
-    def accepts(self, secret: str, now: int) -> bool:
-        """Whether a delivery that was signed with the secret would be accepted, with all that it causes."""
-        return decode_secret(secret) in self.keys.candidates(now)
+    def accepts(self, secrets: str, now: int) -> bool:
+        """Whether a delivery that was signed with each of the secrets would be accepted, with all that it causes."""
+        signers = [decode_secret(secret) for secret in secrets.split()]
+        return any(key in signers for key in self.keys.candidates(now))
 
     def reads_since(self) -> list[str]:
         """The stages that were read since the last look."""

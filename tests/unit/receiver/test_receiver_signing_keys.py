@@ -1,4 +1,7 @@
-"""When Secrets Manager is read, which keys come of it, and what happens when it fails."""
+"""When Secrets Manager is read, which keys come of it, and what happens when it fails.
+
+Rotations are in test_receiver_rotation_schedules.py.
+"""
 
 import itertools
 from typing import TYPE_CHECKING
@@ -122,58 +125,6 @@ class TestSearch:
         vault.stages |= dict.fromkeys(SEARCH, B) | {stage: value}
         assert vault.accepts(B, NOW)
         assert vault.failures == []
-
-
-class TestRotation:
-    """A is replaced by B at NOW + 1000, while every second a delivery comes that was signed with one of them."""
-
-    AT = NOW + 1000
-
-    def rotate(self, vault: "Vault") -> None:
-        vault.stages["AWSPREVIOUS"], vault.stages["AWSCURRENT"] = vault.stages["AWSCURRENT"], B
-        vault.stages.pop("AWSPENDING", None)
-
-    def test_without_notice(self, vault: "Vault") -> None:
-        for now in range(NOW, NOW + 2000):
-            if now == self.AT:
-                self.rotate(vault)
-            assert vault.accepts(A, now)
-            if now >= self.AT:
-                assert vault.accepts(B, now)
-
-    def test_through_a_pending_version(self, vault: "Vault") -> None:
-        for now in range(NOW, NOW + 2000):
-            if now == self.AT - 100:
-                vault.stages["AWSPENDING"] = B
-            if now == self.AT:
-                self.rotate(vault)
-            assert vault.accepts(A, now)
-            if now >= self.AT - 100:
-                assert vault.accepts(B, now)
-
-    def test_under_a_flood_of_forgeries(self, vault: "Vault") -> None:
-        """They use the searches up, so a pending version is known within a minute, and from then on without a gap."""
-        for now in range(NOW, NOW + 2000):
-            if now == self.AT - 60:
-                vault.stages["AWSPENDING"] = B
-            if now == self.AT:
-                self.rotate(vault)
-            assert not vault.accepts(FORGED, now)
-            assert vault.accepts(A, now)
-            if now >= self.AT:
-                assert vault.accepts(B, now)
-
-    def test_of_a_leaked_secret(self, vault: "Vault") -> None:
-        """Taken out of every stage, it is refused soon."""
-        assert vault.accepts(A, NOW)
-        vault.stages["AWSCURRENT"] = B
-        accepted = [now - NOW for now in range(NOW, NOW + 3600) if vault.accepts(A, now)]
-        assert max(accepted) < 300
-
-    def test_a_new_instance_takes_the_old_and_the_new(self, vault: "Vault") -> None:
-        self.rotate(vault)
-        assert vault.accepts(A, NOW)
-        assert vault.accepts(B, NOW)
 
 
 class TestFailure:
