@@ -9,7 +9,7 @@ ENV = default
 ARTEFACT := .aws-sam/build/ReceiverFunction
 CLIENTS := dynamodb events secretsmanager# the AWS services that the deployed code calls
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test lint e2e events build size deploy lock
+.PHONY: help demo dev test lint e2e fuzz events build size deploy lock
 
 help: ## these lines
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 8
@@ -27,6 +27,8 @@ lint: .venv/ready .venv-checkov/ready $(TEMPLATES:%=.checkov/%) ## ruff, mypy; c
 	.venv-checkov/bin/checkov --framework cloudformation --skip-download --compact --quiet -d .checkov
 e2e: .venv/ready build ## the built artefact under Lambda's own runtime client, and sam local in containers
 	@$(BIN)/pytest tests/e2e $(ARGS)
+fuzz: .venv/ready ## verify, unwrap and the handler under mutated deliveries for a minute; ARGS="--seconds 600" for more
+	@$(BIN)/python -m proof.fuzz $(ARGS)
 events: .venv/ready ## write events/ anew from the catalogue
 	@$(BIN)/webhooks events --write events
 build: .venv-sam/ready ## sam build, then trimmed and compiled, for half the cold start: docs/footprint.md

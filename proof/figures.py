@@ -1,0 +1,57 @@
+"""What runs have measured: a file for each in proof/results/, and its table in docs/attacks.md."""
+
+import json
+import platform
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT = ROOT / "docs/attacks.md"
+RESULTS = ROOT / "proof/results"
+
+type Figures = Mapping[str, Any]
+
+
+def read(name: str) -> Figures:
+    figures: Figures = json.loads((RESULTS / f"{name}.json").read_text())
+    return figures
+
+
+def write(name: str, module: str, packages: Iterable[str], figures: Figures) -> None:
+    """Keep the figures, with what it takes to measure them again, and bring the document up to date."""
+    made_by = {
+        "command": " ".join(["python", "-m", module, *sys.argv[1:]]),
+        "versions": {"python": platform.python_version()} | {package: version(package) for package in packages},
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(made_by | dict(figures), indent=2) + "\n")
+    DOCUMENT.write_text(with_table(DOCUMENT.read_text(), name))
+
+
+def with_table(document: str, name: str) -> str:
+    """The document with the table of one run as its file says it."""
+    start, end = f"<!-- {name}.json -->\n", f"<!-- /{name}.json -->"
+    table = "\n".join(TABLES[name](read(name)))
+    replaced, count = re.subn(f"{start}.*?{end}", lambda _: f"{start}{table}\n{end}", document, flags=re.DOTALL)
+    if count != 1:
+        raise ValueError(f"{DOCUMENT} has no place for {name}.json: put {start.strip()} and {end} there")
+    return replaced
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _fuzz(figures: Figures) -> Iterable[str]:
+    yield _row("target", "executions", "a second", "findings")
+    yield _row("---", "--:", "--:", "--:")
+    for name, target in figures["targets"].items():
+        yield _row(f"`{name}`", f"{target['executions']:,}", f"{target['per_second']:,}", target["findings"])
+
+
+TABLES: Mapping[str, Callable[[Figures], Iterable[str]]] = {
+    "fuzz": _fuzz,
+}

@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing of `verify`, `unwrap` and the handler: `make fuzz`."""
