@@ -43,6 +43,7 @@ class Instance:
 
     began: float
     """When the process was started, in time.perf_counter()'s seconds."""
+    alive = True
     _server: asyncio.Server
     _process: subprocess.Popen[bytes]
 
@@ -84,6 +85,8 @@ class Instance:
         (proof.clocked). Raises InvocationError, or KilledError if the process is ended.
         """
         connection = await self._asking
+        if not self.alive:
+            raise KilledError
         self._asking, self._answer = asyncio.Future(), asyncio.Future()
         headers = {
             "Lambda-Runtime-Aws-Request-Id": str(next(_request_ids)),
@@ -101,13 +104,15 @@ class Instance:
 
     def kill(self) -> None:
         """End the process at once, as SIGKILL does."""
+        self.alive = False
         self._process.kill()
         self._process.wait()
         self._server.close()
         self._server.abort_clients()
-        if not self._answer.done():
-            self._answer.set_exception(KilledError())
-            self._answer.exception()  # nobody may wait for it
+        for awaited in (self._asking, self._answer):
+            if not awaited.done():
+                awaited.set_exception(KilledError())
+                awaited.exception()  # nobody may wait for it
 
     def cpu(self) -> float:
         """Seconds of processor time that it has taken so far."""

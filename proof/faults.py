@@ -1,0 +1,89 @@
+"""What goes wrong: faults of single calls to AWS, outages, and the deaths of receivers."""
+
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, NamedTuple
+
+from proof.chance import Chance, pick
+from proof.services import Answer, Break, Call, Serve
+
+TABLE: Final = frozenset({"PutItem", "UpdateItem", "DeleteItem"})
+"""The operations on the deliveries table."""
+
+FAULTS: Final[Mapping[str, Callable[[Call, Serve], Answer | Break]]] = {
+    "throttled": lambda _call, _serve: Answer.error("ThrottlingException"),
+    "error 500": lambda _call, _serve: Answer.error("InternalFailure", status=500),
+    "reset": lambda _call, _serve: "reset",
+    "answer lost": lambda call, serve: serve(call) and "reset",
+    "hang": lambda _call, _serve: "hang",
+    "hang after effect": lambda call, serve: serve(call) and "hang",
+    "trickle": lambda _call, _serve: "trickle",
+    "entry refused": lambda _call, _serve: Answer(
+        200, {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "ThrottlingException"}]}
+    ),
+}
+"""What a call's fault makes of it."""
+
+SHARES: Final = {
+    "throttled": 0.025,
+    "error 500": 0.025,
+    "reset": 0.0234,
+    "answer lost": 0.0234,
+    "hang": 0.0015,
+    "hang after effect": 0.0015,
+    "trickle": 0.0002,
+}
+"""Of all calls, 10 %. A trickle outlasts every time limit of the receiver's, and ends with Lambda's."""
+
+REFUSALS: Final = {"entry refused": 0.015, **SHARES, "throttled": 0.01}
+"""The same for PutEvents."""
+
+OUTAGE: Final = {"error 500": 0.6, "reset": 0.4}
+
+
+class Outage(NamedTuple):
+    name: str
+    operations: frozenset[str]
+    begin: float
+    """Both in hours since the first delivery."""
+    end: float
+
+
+OUTAGES: Final = (
+    Outage("Secrets Manager", frozenset({"GetSecretValue"}), 2.5, 4.5),
+    Outage("DynamoDB", TABLE, 8.5, 9.5),
+    Outage("EventBridge", frozenset({"PutEvents"}), 11.5, 17.5),
+)
+
+DEATHS: Final = 0.01  # share of invocations in which the process is killed
+
+type When = Literal["before", "after"]
+
+
+class Death(NamedTuple):
+    """When an invocation's process is killed: at a call, or after so many seconds."""
+
+    operation: str = ""
+    when: When = "before"
+    seconds: float = 0
+
+
+POINTS: Final = [
+    *(Death(operation, when) for operation in ("PutItem", "PutEvents", "UpdateItem") for when in ("before", "after")),
+]
+
+
+def fault(operation: str, *, hours: float, number: float) -> str:
+    """The fault of a call, "" for none: `hours` after the first delivery, by chance's `number`."""
+    if any(operation in outage.operations and outage.begin <= hours < outage.end for outage in OUTAGES):
+        return pick(OUTAGE, number)
+    return pick(REFUSALS if operation == "PutEvents" else SHARES, number)
+
+
+def death(chance: Chance, *subject: object) -> Death | None:
+    """The death of the process in this invocation, if any: half of them at a call, half at any moment."""
+    if chance("death", *subject) >= DEATHS:
+        return None
+    where = int(chance("where", *subject) * 2 * len(POINTS))
+    if where < len(POINTS):
+        return POINTS[where]
+    return Death(seconds=chance("when", *subject) * 0.006)  # a delivery takes about 3 ms
