@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from proof import checks, faults, http, runtime, services
+from proof import checks, faults
 from proof.chance import Chance, seeded
 from proof.deliveries import NEW_SECRET, OLD_SECRET, Delivery, deliveries
-from proof.journal import Invocation, Journal
-from proof.receivers import Clock, Receivers
+from proof.journal import LATE, Invocation, Journal
+from proof.receivers import Clock, running
 from proof.sender import HOUR, Sender
 from proof.services import Call, Services
 from webhooks.instances import Function
@@ -72,6 +71,7 @@ class Experiment:
     def ended(self, invocation: Invocation) -> None:
         assert invocation.ended is not None
         self.counts["invocations"] += 1
+        self.counts[f"fault: {LATE}"] += sum(call.fault == LATE for call in invocation.calls)
         self.counts[invocation.outcome] += 1
         if invocation.status is not None:
             self.longest = max(self.longest, invocation.ended - invocation.began)
@@ -97,35 +97,24 @@ async def run(
     """Carry out an experiment. `settled` is called for each delivery that was accepted or given up."""
     chance, clock = seeded(plan.seed), Clock(BEGIN)
     experiment = Experiment(Journal(), chance)
-    with TemporaryDirectory() as folder:
-        beside = runtime.client(Path(folder, "client"), "time-machine")
-        (beside / "clocked.py").symlink_to(Path(__file__).with_name("clocked.py"))
-
-        async def launch(caller: str) -> runtime.Instance:
-            return await runtime.Instance.start([artefact], {**environment, "AWS_ACCESS_KEY_ID": caller})
-
-        receivers = Receivers(launch, clock, experiment.journal, experiment)
-        aws = services.declared_by(function.environment, secret=OLD_SECRET, middleware=receivers.middleware)
-        server = await http.listen(aws.handle)
-        environment = {
-            **runtime.environment(function, endpoint=f"http://{http.LOOPBACK}:{http.port(server)}", beside=beside),
-            "_HANDLER": "clocked.handler",
-        }
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(plan.processes):
-                    group.create_task(receivers.start())
-            sent = list(_deliveries(plan, chance))
-            async with asyncio.TaskGroup() as group:
-                sender = Sender(group, receivers, clock, chance, secrets=partial(_secrets, chance), settled=settled)
-                for delivery in sent:
-                    sender.deliver(delivery)
-                _rotate(sender, aws, experiment.journal)
-                await sender.run(until=lambda: until_violation and bool(experiment.violations))
-        finally:
-            receivers.close()
-            server.close()
-            server.abort_clients()
+    sent = list(_deliveries(plan, chance))
+    async with (
+        running(
+            plan.processes,
+            artefact=artefact,
+            function=function,
+            secret=OLD_SECRET,
+            clock=clock,
+            journal=experiment.journal,
+            director=experiment,
+        ) as (receivers, aws),
+        asyncio.TaskGroup() as group,
+    ):
+        sender = Sender(group, receivers, clock, chance, secrets=partial(_secrets, chance), settled=settled)
+        for delivery in sent:
+            sender.deliver(delivery)
+        _rotate(sender, aws, experiment.journal)
+        await sender.run(until=lambda: until_violation and bool(experiment.violations))
     if not until_violation or not experiment.violations:
         experiment.finish(sent)
     experiment.counts["processes started"] = receivers.started

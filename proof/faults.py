@@ -51,7 +51,7 @@ class Outage(NamedTuple):
 OUTAGES: Final = (
     Outage("Secrets Manager", frozenset({"GetSecretValue"}), 2.5, 4.5),
     Outage("DynamoDB", TABLE, 8.5, 9.5),
-    Outage("EventBridge", frozenset({"PutEvents"}), 11.5, 17.5),
+    Outage("EventBridge", frozenset({"PutEvents"}), 11.5, 14.5),
 )
 
 DEATHS: Final = 0.01  # share of invocations in which the process is killed

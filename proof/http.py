@@ -92,6 +92,13 @@ async def listen(handle: Handle, *, tls: ssl.SSLContext | None = None) -> asynci
     )
 
 
+async def close(server: asyncio.Server) -> None:
+    """End the server and its connections."""
+    server.close()
+    server.abort_clients()
+    await server.wait_closed()
+
+
 def port(server: asyncio.Server) -> int:
     number: int = server.sockets[0].getsockname()[1]
     return number

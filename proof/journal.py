@@ -8,6 +8,8 @@ from typing import NamedTuple
 from proof.deliveries import Delivery
 from proof.faults import TABLE
 
+LATE = "answered late"
+
 
 class Made(NamedTuple):
     """A call that an invocation has made."""
@@ -68,7 +70,10 @@ class Journal:
     def begin(self, invocation: Invocation) -> None:
         self.invocations[invocation.delivery.webhook_id].append(invocation)
 
-    def add(self, invocation: Invocation, call: Made) -> None:
+    def add(self, invocation: Invocation, call: Made, *, retry: bool) -> None:
+        """Take down a call. One that is repeated though it went well was answered too late by this busy machine."""
+        if retry and invocation.calls and not invocation.calls[-1].fault:
+            invocation.calls[-1] = invocation.calls[-1]._replace(fault=LATE)
         invocation.calls.append(call)
         if call.operation == "GetSecretValue":
             self.last_read[invocation.caller] = call

@@ -3,14 +3,19 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, Protocol
 
+from proof import http, runtime, services
 from proof.deliveries import Delivery
 from proof.faults import FAULTS, Death
 from proof.journal import Invocation, Journal, Made
 from proof.runtime import DeadlineError, Instance, InvocationError, KilledError
-from proof.services import Answer, Break, Call, Serve
+from proof.services import Answer, Break, Call, Serve, Services
+from webhooks.instances import Function
 
 TIMEOUT = 10  # the function's, in seconds
 
@@ -117,10 +122,40 @@ class Receivers:
         fault = self._director.fault(invocation, call.operation)
         seen = FAULTS[fault](call, note) if fault else note(call)
         took_effect = any(answer.status == 200 and not answer.body.get("FailedEntryCount") for answer in answers)
-        self._journal.add(invocation, Made(call.operation, self._clock.now(), fault, took_effect))
+        made = Made(call.operation, self._clock.now(), fault, took_effect)
+        self._journal.add(invocation, made, retry=call.retry)
         if call.operation == "PutEvents" and took_effect:
             self._director.published(invocation, call.parameters["Entries"][0])
         if death == Death(call.operation, "after"):
             self._alive[call.caller].kill()
             return "reset"
         return seen
+
+
+@asynccontextmanager
+async def running(
+    size: int, *, artefact: Path, function: Function, secret: str, clock: Clock, journal: Journal, director: Director
+) -> AsyncIterator[tuple[Receivers, Services]]:
+    """`size` processes of the artefact and the services that they call, until the end of the `with` statement."""
+    with TemporaryDirectory() as folder:
+        beside = runtime.client(Path(folder, "client"), "time-machine")
+        (beside / "clocked.py").symlink_to(Path(__file__).with_name("clocked.py"))
+
+        async def launch(caller: str) -> Instance:
+            return await Instance.start([artefact], {**environment, "AWS_ACCESS_KEY_ID": caller})
+
+        receivers = Receivers(launch, clock, journal, director)
+        aws = services.declared_by(function.environment, secret=secret, middleware=receivers.middleware)
+        server = await http.listen(aws.handle)
+        environment = {
+            **runtime.environment(function, endpoint=f"http://{http.LOOPBACK}:{http.port(server)}", beside=beside),
+            "_HANDLER": "clocked.handler",
+        }
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(size):
+                    group.create_task(receivers.start())
+            yield receivers, aws
+        finally:
+            receivers.close()
+            await http.close(server)

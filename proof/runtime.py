@@ -119,6 +119,8 @@ class Instance:
         return time.clock_gettime((~self._process.pid << 3) | 2)  # what clock_getcpuclockid(3) gives for its pid
 
     def _handle(self, request: http.Request, connection: http.Connection) -> None:
+        if not self.alive:
+            return  # it was read from a process that has been killed since
         match request.path.removeprefix("/2018-06-01/runtime/").split("/"):
             case "invocation", "next":
                 self._asking.set_result(connection)

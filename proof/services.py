@@ -27,6 +27,8 @@ class Call(NamedTuple):
     caller: str
     """The access key id that signed it."""
     parameters: Parameters
+    retry: bool = False
+    """Whether it is botocore's second attempt."""
 
 
 class Answer(NamedTuple):
@@ -251,7 +253,8 @@ class Services:
         # AWS4-HMAC-SHA256 Credential=<access key id>/<date>/…
         caller = request.headers["authorization"].partition("Credential=")[2].partition("/")[0]
         _, _, operation = request.headers["x-amz-target"].rpartition(".")
-        match self._middleware(Call(operation, caller, json.loads(request.body)), self.serve):
+        retry = not request.headers["amz-sdk-request"].startswith("attempt=1")
+        match self._middleware(Call(operation, caller, json.loads(request.body), retry), self.serve):
             case Answer(status, body):
                 connection.answer(status, http.encode(body))
             case "reset":
@@ -287,9 +290,7 @@ def in_thread(services: Services, *, tls: ssl.SSLContext | None = None) -> Itera
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
-        server.close()
-        server.abort_clients()
-        loop.run_until_complete(server.wait_closed())
+        loop.run_until_complete(http.close(server))
         loop.close()
 
 
