@@ -9,7 +9,7 @@ ENV = default
 ARTEFACT := .aws-sam/build/ReceiverFunction
 CLIENTS := dynamodb events secretsmanager# the AWS services that the deployed code calls
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test lint e2e fuzz events build size deploy lock
+.PHONY: help demo dev test lint e2e chaos fuzz events build size deploy lock
 
 help: ## these lines
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 8
@@ -37,6 +37,8 @@ build: .venv-sam/ready ## sam build, then trimmed and compiled, for half the col
 	@.venv-sam/bin/python -m compileall -q -j 0 --invalidation-mode checked-hash -s $(ARTEFACT) -p /var/task $(ARTEFACT)
 size: .venv/ready build ## the artefact's size by package, against its budget
 	@$(BIN)/python benchmarks/size.py
+chaos: .venv/ready build ## deliveries to receivers that die before an AWS that fails, and mutants; ARGS=--full: docs/reliability.md
+	@$(BIN)/python -m proof $(ARGS)
 deploy: build ## build, deploy to your account, and say what comes next; ENV=prod for another environment of samconfig.toml
 	@$(SAM) deploy --config-env $(ENV) $(ARGS)
 	@$(SAM) list stack-outputs --config-env $(ENV)

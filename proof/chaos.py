@@ -53,7 +53,8 @@ class Experiment:
         number = self.chance("fault", *name, operation, sum(1 for _ in invocation.made(operation)))
         chosen = faults.fault(operation, hours=_hours(invocation.began), number=number)
         self.counts["calls"] += 1
-        self.counts[f"fault: {chosen}"] += bool(chosen)
+        if chosen:
+            self.counts[f"fault: {chosen}"] += 1
         return chosen
 
     def published(self, invocation: Invocation, entry: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -142,7 +143,8 @@ async def running(
         (beside / "clocked.py").symlink_to(Path(__file__).with_name("clocked.py"))
 
         async def launch(caller: str) -> Instance:
-            return await Instance.start([artefact], {**environment, "AWS_ACCESS_KEY_ID": caller})
+            variables = {**environment, "AWS_ACCESS_KEY_ID": caller}
+            return await Instance.start([artefact], variables, stderr=subprocess.DEVNULL)
 
         receivers = Receivers(launch, clock, journal, director)
         aws = services.declared_by(function.environment, secret=secret, middleware=receivers.middleware)

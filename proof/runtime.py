@@ -52,8 +52,11 @@ class Instance:
         self._answer: asyncio.Future[bytes] = asyncio.Future()
 
     @classmethod
-    async def start(cls, path: Sequence[Path], environment: Mapping[str, str]) -> Self:
-        """Start a process. `path` begins with the task root; `environment` is what `environment` gives."""
+    async def start(cls, path: Sequence[Path], environment: Mapping[str, str], *, stderr: int | None = None) -> Self:
+        """Start a process. `path` begins with the task root; `environment` is what `environment` gives.
+
+        `stderr` is as for subprocess; what the function logs is dropped.
+        """
         self = cls()
         self._server = await http.listen(self._handle)
         self.began = time.perf_counter()
@@ -68,6 +71,7 @@ class Instance:
                 "PYTHONPATH": os.pathsep.join([*map(str, path), environment["PYTHONPATH"]]),
             },
             stdout=subprocess.DEVNULL,
+            stderr=stderr,
             start_new_session=True,
         )
         try:
