@@ -42,16 +42,26 @@ def with_table(document: str, name: str) -> str:
 
 
 def _row(*cells: object) -> str:
-    return f"| {' | '.join(map(str, cells))} |"
+    return f"| {' | '.join(f'{cell:,}' if isinstance(cell, int) else str(cell) for cell in cells)} |"
 
 
 def _fuzz(figures: Figures) -> Iterable[str]:
     yield _row("target", "executions", "a second", "findings")
     yield _row("---", "--:", "--:", "--:")
     for name, target in figures["targets"].items():
-        yield _row(f"`{name}`", f"{target['executions']:,}", f"{target['per_second']:,}", target["findings"])
+        yield _row(f"`{name}`", target["executions"], target["per_second"], target["findings"])
+
+
+def _differential(figures: Figures) -> Iterable[str]:
+    yield _row("of the deliveries", figures["deliveries"])
+    yield _row("---", "--:")
+    yield _row("different from each other", figures["different"])
+    for name, count in figures["seen"].items():
+        yield _row(name, count)
+    yield _row("by us alone, for a reason without a name", figures["unnamed"])
 
 
 TABLES: Mapping[str, Callable[[Figures], Iterable[str]]] = {
+    "differential": _differential,
     "fuzz": _fuzz,
 }
