@@ -61,7 +61,29 @@ def _differential(figures: Figures) -> Iterable[str]:
     yield _row("by us alone, for a reason without a name", figures["unnamed"])
 
 
+def _attacks(figures: Figures) -> Iterable[str]:
+    yield _row("delivery", "status", "s", "MB")
+    yield _row("---", "--:", "--:", "--:")
+    for name, cost in figures["attacks"].items():
+        yield _row(name, cost["status"], cost["answered_after"], round(cost["megabytes"]))
+    flood = figures["flood"]
+    yield ""
+    yield f"{flood['forgeries']:,} forgeries in {flood['minutes']} minutes made these calls to AWS, and no other:"
+    yield from (f"{count} {operation}." for operation, count in flood["calls"].items())
+
+
+def _timing(figures: Figures) -> Iterable[str]:
+    yield _row("first wrong character", "difference, ns", "t")
+    yield _row("---", "--:", "--:")
+    for place, difference in figures["verify"].items():
+        yield _row(f"{int(place) + 1} of 43", difference["nanoseconds"], difference["t"])
+    control = figures["control"]
+    yield _row("1 of 43, by a comparison that stops there", control["nanoseconds"], control["t"])
+
+
 TABLES: Mapping[str, Callable[[Figures], Iterable[str]]] = {
+    "attacks": _attacks,
     "differential": _differential,
     "fuzz": _fuzz,
+    "timing": _timing,
 }
