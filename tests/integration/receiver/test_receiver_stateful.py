@@ -1,0 +1,143 @@
+"""Any sequence of deliveries, redeliveries, forgeries, faults and rotations, against a model of what comes of it."""
+
+import itertools
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule, run_state_machine_as_test
+
+if TYPE_CHECKING:
+    from tests.integration.receiver.conftest import Receiver, Stack
+
+SECRETS = [
+    "whsec_RdvaYFYUXuIFuEbvZHwMfYFhUf7aMYjYcmM24+Aj40c=",
+    "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+    "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+]
+UNKNOWN = "whsec_" + "Zm9yZ2Vk" * 4
+WINDOW = 96 * 3600  # seconds for which a delivery is remembered
+BUDGET = 5  # seconds for an answer
+
+TYPES = st.sampled_from(["response.completed", "batch.failed", "tomorrow.invented"])
+BODIES = st.sampled_from([b"", b"[]", b'{"type": ""}', b'{"type": "x", "n": NaN}', b"\xff"])
+FORGERIES: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {"secret": UNKNOWN},
+        {"sent_at": 0},
+        {"headers": {"webhook-id": "wh_other"}},
+        {"headers": {"webhook-signature": "v1,forged"}},
+        {"headers": {"webhook-timestamp": None}},
+    ]
+)
+
+_numbers = itertools.count()
+
+
+class Deliveries(RuleBasedStateMachine):
+    receiver: "Receiver"
+    stack: "Stack"
+    sent = Bundle("sent")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.remembered_until: dict[str, float] = {}
+        self.on_bus: list[str] = []
+        """The id of each event that must be there, as often as it must."""
+        self.bus = self.table = "works"
+        self.receiver.recover()
+        self.secret = 0
+        self.stack.store(SECRETS[self.secret])
+        self.rotate()
+
+    @rule(how=st.sampled_from(["works", "refuses", "loses its answers"]))
+    def change_bus(self, how: str) -> None:
+        self.bus = how
+        self._fail()
+
+    @rule(how=st.sampled_from(["works", "refuses"]))
+    def change_table(self, how: str) -> None:
+        self.table = how
+        self._fail()
+
+    def _fail(self) -> None:
+        self.receiver.recover()
+        if self.bus == "refuses":
+            self.receiver.refuse("PutEvents")
+        elif self.bus == "loses its answers":
+            self.receiver.lose_answer("PutEvents")
+        if self.table == "refuses":
+            self.receiver.refuse("PutItem")
+
+    @rule()
+    def rotate(self) -> None:
+        self.secret = (self.secret + 1) % len(SECRETS)
+        self.stack.store(SECRETS[self.secret])
+        # It may have looked for new secrets a moment ago: it does so once a minute.
+        self.receiver.clock.advance(60)
+
+    @rule(seconds=st.sampled_from([1, 60, 300, WINDOW - 300, WINDOW]))
+    def wait(self, seconds: int) -> None:
+        self.receiver.clock.advance(seconds)
+
+    @rule(target=sent, event_type=TYPES, previous=st.booleans())
+    def send(self, *, event_type: str, previous: bool) -> tuple[str, bytes]:
+        number = next(_numbers)
+        webhook_id = f"wh_{number}"
+        body = json.dumps({"id": f"evt_{number}", "type": event_type}).encode()
+        self._deliver(webhook_id, body, SECRETS[self.secret - previous])
+        return webhook_id, body
+
+    @rule(delivery=sent)
+    def send_again(self, delivery: tuple[str, bytes]) -> None:
+        self._deliver(*delivery, SECRETS[self.secret])
+
+    @rule(delivery=sent, changes=FORGERIES)
+    def forge(self, delivery: tuple[str, bytes], changes: dict[str, Any]) -> None:
+        webhook_id, body = delivery
+        secret = {"secret": SECRETS[self.secret]}
+        self._expect(401, "Unverified", body, webhook_id=webhook_id, **(secret | changes))
+
+    @rule(body=BODIES)
+    def send_no_event(self, body: bytes) -> None:
+        self._expect(400, "Malformed", body, secret=SECRETS[self.secret], encoded=True)
+
+    def _deliver(self, webhook_id: str, body: bytes, secret: str) -> None:
+        now = self.receiver.clock.now
+        if self.table == "works" and now <= self.remembered_until.get(webhook_id, 0):
+            status, outcome = 200, "Duplicate"
+        else:
+            status, outcome = (200, "Published") if self.bus == "works" else (503, "PublishFailed")
+            if self.bus != "refuses":
+                self.on_bus.append(json.loads(body)["id"])
+            if self.bus == self.table == "works":
+                self.remembered_until[webhook_id] = now + WINDOW
+        self._expect(status, outcome, body, webhook_id=webhook_id, secret=secret)
+
+    def _expect(self, status: int, outcome: str, body: bytes, **delivery: Any) -> None:
+        self.receiver.calls.clear()
+        started = time.monotonic()
+        answer = self.receiver.deliver(body, **delivery)
+        assert time.monotonic() - started < BUDGET
+        assert (answer.status, answer.outcomes) == (status, [(outcome, 1)]), answer.log
+        if status in {400, 401}:
+            assert {call.operation for call in self.receiver.calls} <= {"GetSecretValue"}
+
+    def teardown(self) -> None:
+        assert sorted(event["detail"]["id"] for event in self.stack.arrived()) == sorted(self.on_bus)
+
+
+def test_whatever_comes_after_what(receiver: "Receiver", stack: "Stack") -> None:
+    Deliveries.receiver, Deliveries.stack = receiver, stack
+    run_state_machine_as_test(
+        Deliveries,
+        settings=settings(
+            database=None,
+            deadline=None,
+            derandomize=True,
+            max_examples=15,
+            stateful_step_count=20,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
