@@ -521,6 +521,21 @@ _MALFORMED: list[tuple[str, bytes, str]] = [
     ("a type of 129 characters", b'{"type": "canary-7d1f%b"}' % (b"x" * 118), "not an object with a `type`"),
 ]
 
+_DRIFTED: list[tuple[str, bytes]] = [
+    ("by its values", b'{"type": "response.completed", "created_at": "canary-7d1f", "data": {"id": ["canary-7d1f"]}}'),
+    ("by its names", b'{"type": "batch.failed", "canary-7d1f": 1, "data": {"canary-7d1f": {"canary-7d1f": 1}}}'),
+    (
+        "in a list",
+        b'{"type": "realtime.call.incoming", "id": "evt_1", "created_at": 1, "data": {"call_id": "rtc_1", '
+        b'"sip_headers": [{"canary-7d1f": "canary-7d1f"}], "sip_media_security": {"canary-7d1f": "canary-7d1f"}}}',
+    ),
+    (
+        "in a choice of words",
+        b'{"type": "agent.session.action_required", "id": "evt_1", "object": "canary-7d1f", "created_at": 1, '
+        b'"data": {"id": "sess_1", "required_action": {"type": "canary-7d1f", "canary-7d1f": 1}}}',
+    ),
+]
+
 _UNVERIFIED: list[tuple[str, str, dict[str, Any]]] = [
     ("another secret's", "no active signing secret matches", {"secret": OTHER_SECRET}),
     ("another delivery's", "no active signing secret matches", {"headers": {"webhook-id": "wh_other"}}),
@@ -602,14 +617,17 @@ SCENARIOS: Final = [
         on_bus=True,
         delivery={"body": b'{"type": "response.dreamt", "data": "canary-7d1f"}'},
     ),
-    Scenario(
-        "published, departing from its type's schema",
-        200,
-        "Published",
-        on_bus=True,
-        warned="SchemaDrift",
-        warning="departs from its type's schema",
-        delivery={"body": b'{"type": "response.completed", "created_at": "canary-7d1f", "data": {"id": 1}}'},
+    *(
+        Scenario(
+            f"published, departing from its type's schema {where}",
+            200,
+            "Published",
+            on_bus=True,
+            warned="SchemaDrift",
+            warning="departs from its type's schema",
+            delivery={"body": body},
+        )
+        for where, body in _DRIFTED
     ),
     Scenario(
         "published, though the table refuses the claim",
@@ -720,9 +738,12 @@ class Played:
     operations: list[str]
     """What AWS was called for, in order, with what the scenario did beforehand."""
     arrived: list[dict[str, Any]]
+    records: list[dict[str, Any]]
     stderr: str
     written: str
     """All that any logger of the process and the function itself have written, but for the AWS that runs in it."""
+    raised: BaseException | None
+    """What the handler turned into a status."""
 
 
 _played: dict[str, Played] = {}
@@ -744,6 +765,17 @@ def _play(scenario: Scenario, stack: Stack, start: Start, every_log: list[loggin
     receiver = start(POWERTOOLS_LOG_LEVEL="DEBUG", **scenario.environment)
     scenario.meets(receiver, stack)
     event = receiver.delivery(**scenario.delivery) if scenario.event is None else scenario.event
+    raised: list[BaseException] = []
+    receive = receiver.app.receive
+
+    def receive_and_tell(*args: Any, **kwargs: Any) -> str:
+        try:
+            return str(receive(*args, **kwargs))
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    receiver.app.__dict__["receive"] = receive_and_tell
     answer = receiver(event)
     assert receiver.app.logger.isEnabledFor(logging.DEBUG)
     return Played(
@@ -752,6 +784,7 @@ def _play(scenario: Scenario, stack: Stack, start: Start, every_log: list[loggin
         answer=answer,
         operations=[call.operation for call in receiver.calls],
         arrived=stack.arrived(),
+        records=stack.records(),
         stderr=receiver.output[-1],
         written="\n".join(
             [
@@ -760,6 +793,7 @@ def _play(scenario: Scenario, stack: Stack, start: Start, every_log: list[loggin
                 *(repr(record.__dict__) for record in every_log),
             ]
         ),
+        raised=next(iter(raised), None),
     )
 
 

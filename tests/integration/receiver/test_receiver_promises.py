@@ -1,8 +1,7 @@
-"""The promises, one by one, each by its name."""
+"""The promises, one by one, each by its name. The sixth, on secrets and privacy, is in test_receiver_privacy.py."""
 
 import hmac
 import json
-import logging
 import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
     from tests.integration.receiver.conftest import Answer, Clock, Gateways, Played, Receiver, Stack, Start
 
-SECRET = "whsec_RdvaYFYUXuIFuEbvZHwMfYFhUf7aMYjYcmM24+Aj40c="
 EVENT_ID = "evt_685c059ae3a481909bdc86819b066fb6"
 
 
@@ -306,28 +304,3 @@ class TestPromise5AnEventTypeThatOpenaiAddsTomorrowFlowsWithoutARelease:
         assert receiver.deliver(json.dumps(fields).encode()).metrics == {"Published": 1}
         [event] = stack.arrived()
         assert event["detail"] == fields
-
-
-class TestPromise6NoSecretSignatureOrPayloadIsEverLogged:
-    def test_whichever_way_a_delivery_goes(self, played: "Played") -> None:
-        """With every logger at DEBUG."""
-        signature = (played.event.get("headers") or {}).get("webhook-signature", "v1,none-that-is-valid")
-        secrets = {
-            "a payload, an unusable secret or a message of AWS's": "canary-7d1f",
-            "a payload": "resp_123",
-            "an event's id": EVENT_ID,
-            "the signing secret": SECRET.removeprefix("whsec_"),
-            "the signature": signature.removeprefix("v1,"),
-        }
-        told = played.written + repr(played.answer.headers | played.answer.body)
-        assert [what for what, text in secrets.items() if text in told] == []
-
-    def test_or_it_would_be_seen_here(self, receiver: "Receiver", every_log: list[logging.LogRecord]) -> None:
-        logging.getLogger("botocore").setLevel(logging.DEBUG)
-        receiver.deliver()
-        written = "\n".join(map(logging.Formatter().format, every_log))
-        assert EVENT_ID in written
-        assert SECRET in written
-        assert {"aws_lambda_powertools", "botocore", "receiver", "urllib3"} <= {
-            record.name.split(".")[0] for record in every_log
-        }
