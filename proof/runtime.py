@@ -52,10 +52,17 @@ class Instance:
         self._answer: asyncio.Future[bytes] = asyncio.Future()
 
     @classmethod
-    async def start(cls, path: Sequence[Path], environment: Mapping[str, str], *, stderr: int | None = None) -> Self:
+    async def start(
+        cls,
+        path: Sequence[Path],
+        environment: Mapping[str, str],
+        *,
+        stdout: int = subprocess.DEVNULL,
+        stderr: int | None = None,
+    ) -> Self:
         """Start a process. `path` begins with the task root; `environment` is what `environment` gives.
 
-        `stderr` is as for subprocess; what the function logs is dropped.
+        `stdout`, where the function logs, and `stderr` are as for subprocess.
         """
         self = cls()
         self._server = await http.listen(self._handle)
@@ -70,7 +77,7 @@ class Instance:
                 "LAMBDA_TASK_ROOT": str(path[0]),
                 "PYTHONPATH": os.pathsep.join([*map(str, path), environment["PYTHONPATH"]]),
             },
-            stdout=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=stderr,
             start_new_session=True,
         )
