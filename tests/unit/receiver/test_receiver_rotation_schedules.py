@@ -44,6 +44,7 @@ def remove_previous(vault: "Vault") -> None:
 STORED: Final[dict[str, Steps]] = {
     "in A's place": {0: put(B)},
     "in A's place, A removed after a day": {0: put(B), DAY: remove_previous},
+    "in A's place, and once more after a day": {0: put(B), DAY: put(B)},
     "as a pending version, promoted an hour later": {0: pend, HOUR: promote},
     "beside A, which is taken out after a day": {0: put(f"{B} {A}"), DAY: put(B)},
     "beside another project's": {0: put(f"{OF_ANOTHER_PROJECT}\n{B}")},
