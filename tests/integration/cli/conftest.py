@@ -55,18 +55,18 @@ class Privileges:
     denied: list[Call] = field(default_factory=list)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def previous_secret() -> str:
     """The signing secret before the demonstration, which rotates it."""
     return samples.new_secret()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def secret() -> str:
     return samples.new_secret()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def privileges() -> Iterator[Privileges]:
     privileges = Privileges()
     deploy = Aws.deploy
@@ -87,13 +87,13 @@ def privileges() -> Iterator[Privileges]:
         yield privileges
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chain(previous_secret: str, privileges: Privileges, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     with Chain(secret=previous_secret, log=tmp_path_factory.mktemp("chain") / "functions.log") as chain:
         yield chain
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def results(chain: Chain, secret: str, previous_secret: str) -> list[demo.Result]:
     """What came of the demonstration."""
     return demo.deliver(chain, secret=secret, previous_secret=previous_secret, progress=lambda: None)
