@@ -1,7 +1,7 @@
 """What goes wrong: faults of single calls to AWS, outages, and the deaths of receivers."""
 
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 from proof.chance import Chance, pick
 from proof.services import Answer, Break, Call, Serve
@@ -9,19 +9,32 @@ from proof.services import Answer, Break, Call, Serve
 TABLE: Final = frozenset({"PutItem", "UpdateItem", "DeleteItem"})
 """The operations on the deliveries table."""
 
-FAULTS: Final[Mapping[str, Callable[[Call, Serve], Answer | Break]]] = {
-    "throttled": lambda _call, _serve: Answer.error("ThrottlingException"),
-    "error 500": lambda _call, _serve: Answer.error("InternalFailure", status=500),
-    "reset": lambda _call, _serve: "reset",
-    "answer lost": lambda call, serve: serve(call) and "reset",
-    "hang": lambda _call, _serve: "hang",
-    "hang after effect": lambda call, serve: serve(call) and "hang",
-    "trickle": lambda _call, _serve: "trickle",
-    "entry refused": lambda _call, _serve: Answer(
-        200, {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "ThrottlingException"}]}
-    ),
+type Fault = Callable[[Call, Serve], Answer | Break]
+"""What comes of a call, in place of the answer that `serve` would give."""
+
+
+def _instead(seen: Answer | Break) -> Fault:
+    return lambda _call, _serve: seen
+
+
+def _after(seen: Break) -> Fault:
+    def fault(call: Call, serve: Serve) -> Break:
+        serve(call)
+        return seen
+
+    return fault
+
+
+FAULTS: Final[Mapping[str, Fault]] = {
+    "throttled": _instead(Answer.error("ThrottlingException")),
+    "error 500": _instead(Answer.error("InternalFailure", status=500)),
+    "reset": _instead("reset"),
+    "answer lost": _after("reset"),
+    "hang": _instead("hang"),
+    "hang after effect": _after("hang"),
+    "trickle": _instead("trickle"),
+    "entry refused": _instead(Answer(200, {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "ThrottlingException"}]})),
 }
-"""What a call's fault makes of it."""
 
 SHARES: Final = {
     "throttled": 0.025,
@@ -57,7 +70,7 @@ OUTAGES: Final = (
 DEATHS: Final = 0.014
 """Share of invocations whose process is to be killed. Some end before it happens: 1 % of them are."""
 
-type When = Literal["before", "after"]
+When = Literal["before", "after"]
 
 
 class Death(NamedTuple):
@@ -68,9 +81,8 @@ class Death(NamedTuple):
     seconds: float = 0
 
 
-POINTS: Final = [
-    *(Death(operation, when) for operation in ("PutItem", "PutEvents", "UpdateItem") for when in ("before", "after")),
-]
+_CALLS = ("PutItem", "PutEvents", "UpdateItem")
+POINTS: Final = [Death(operation, when) for operation in _CALLS for when in get_args(When)]
 
 
 def fault(operation: str, *, hours: float, number: float) -> str:

@@ -1,4 +1,4 @@
-"""What a run has found: tables for the terminal, a file of figures, and docs/reliability.md's figures from that file."""
+"""What a run has found: tables for the terminal, a file of figures, and docs/reliability.md's, made from that file."""
 
 import json
 import platform

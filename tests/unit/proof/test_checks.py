@@ -1,0 +1,182 @@
+"""Each check of proof.checks, on what it has to let pass and what it has to catch."""
+
+from dataclasses import replace
+
+import pytest
+
+from proof import checks
+from proof.deliveries import Delivery
+from proof.journal import Invocation, Journal, Made
+
+DELIVERY = Delivery("wh_1", b'{"id":"evt_1","type":"x"}', due=0)
+INTRUDER = DELIVERY._replace(intruder="forged")
+ENTRY = {"Source": "openai.com", "DetailType": "x", "Detail": '{"id":"evt_1","type":"x"}'}
+
+CLAIMED = Made("PutItem", 100.001, fault="", took_effect=True)
+NOT_CLAIMED = Made("PutItem", 100.001, fault="", took_effect=False)
+NO_TABLE = Made("PutItem", 100.001, fault="reset", took_effect=False)
+CLAIM_UNHEARD = Made("PutItem", 100.001, fault="answer lost", took_effect=True)
+PUBLISHED = Made("PutEvents", 100.002, fault="", took_effect=True)
+PUBLISHED_UNHEARD = Made("PutEvents", 100.002, fault="answer lost", took_effect=True)
+REFUSED = Made("PutEvents", 100.002, fault="throttled", took_effect=False)
+RECORDED = Made("UpdateItem", 100.003, fault="", took_effect=True)
+NOT_RECORDED = Made("UpdateItem", 100.003, fault="error 500", took_effect=False)
+RELEASED = Made("DeleteItem", 100.003, fault="", took_effect=True)
+NOT_RELEASED = Made("DeleteItem", 100.003, fault="hang", took_effect=False)
+READ = Made("GetSecretValue", 100.0, fault="", took_effect=True)
+NOT_READ = Made("GetSecretValue", 100.0, fault="reset", took_effect=False)
+
+
+def invocation(
+    *calls: Made, status: int | None = 200, outcome: str = "published", later: float = 0, took: float = 0.01
+) -> Invocation:
+    """An invocation at 100 s, or `later`."""
+    return Invocation(
+        DELIVERY,
+        attempt="1",
+        caller="PROCESS1",
+        began=100 + later,
+        calls=[call._replace(at=call.at + later) for call in calls],
+        ended=100 + later + took,
+        status=status,
+        outcome=outcome,
+    )
+
+
+def killed(*calls: Made) -> Invocation:
+    return invocation(*calls, status=None, outcome="killed")
+
+
+def journal(*invocations: Invocation) -> Journal:
+    result = Journal()
+    for one in invocations:
+        result.begin(one)
+        calls, one.calls = one.calls, []
+        for call in calls:
+            result.add(one, call, retry=False)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("delivery", "entry", "violation"),
+    [
+        pytest.param(DELIVERY, ENTRY, "", id="what was signed"),
+        pytest.param(DELIVERY, ENTRY | {"Detail": ENTRY["Detail"] + " "}, "forged", id="another text"),
+        pytest.param(DELIVERY, ENTRY | {"Source": "example.com"}, "forged", id="another source"),
+        pytest.param(INTRUDER, ENTRY, "forged", id="an intruder's"),
+    ],
+)
+def test_what_is_on_the_bus_is_what_was_signed(delivery: Delivery, entry: dict[str, str], violation: str) -> None:
+    assert checks.published(replace(invocation(), delivery=delivery), entry) == violation
+
+
+@pytest.mark.parametrize(
+    ("earlier", "again", "cause"),
+    [
+        pytest.param(invocation(CLAIMED, PUBLISHED, RECORDED), [CLAIMED], "", id="it was recorded"),
+        pytest.param(invocation(CLAIMED, PUBLISHED), [CLAIMED], "", id="it should have been recorded"),
+        pytest.param(invocation(CLAIMED, PUBLISHED, NOT_RECORDED), [CLAIMED], "table", id="it could not be recorded"),
+        pytest.param(invocation(NO_TABLE, PUBLISHED), [CLAIMED], "table", id="it could not be claimed"),
+        pytest.param(invocation(CLAIMED, PUBLISHED, RECORDED), [NO_TABLE], "table", id="its record could not be seen"),
+        pytest.param(invocation(CLAIMED, PUBLISHED, RECORDED), [], "", id="its record was not looked for"),
+        pytest.param(killed(CLAIMED, PUBLISHED), [CLAIMED], "crash", id="it died"),
+        pytest.param(killed(CLAIMED, PUBLISHED, RECORDED), [CLAIMED], "", id="it died, but was recorded"),
+        pytest.param(
+            invocation(CLAIMED, PUBLISHED_UNHEARD, REFUSED, RELEASED, status=503),
+            [CLAIMED],
+            "answer lost",
+            id="it was not heard of",
+        ),
+    ],
+)
+def test_a_second_publication_has_a_reason(earlier: Invocation, again: list[Made], cause: str) -> None:
+    assert checks.cause(earlier, invocation(*again, PUBLISHED, later=11)) == cause
+
+
+def test_a_claim_outlives_its_process() -> None:
+    assert checks.cause(killed(CLAIMED, PUBLISHED), invocation(CLAIMED, PUBLISHED, later=9)) == ""
+
+
+@pytest.mark.parametrize(("first", "cause"), [(PUBLISHED_UNHEARD, "answer lost"), (PUBLISHED, "")])
+def test_a_second_attempt_within_an_invocation_has_a_reason(first: Made, cause: str) -> None:
+    one = invocation(CLAIMED, first, PUBLISHED)
+    assert checks.cause(one, one) == cause
+
+
+@pytest.mark.parametrize(
+    ("seen", "violations"),
+    [
+        pytest.param(invocation(CLAIMED, PUBLISHED, RECORDED), [], id="200, published"),
+        pytest.param(invocation(CLAIMED, REFUSED), ["unbacked"], id="200, not published"),
+        pytest.param(invocation(CLAIMED, status=None, outcome="raised"), ["raised"], id="raised"),
+        pytest.param(invocation(CLAIMED, PUBLISHED, took=5.1), ["over time"], id="too late"),
+        pytest.param(
+            invocation(CLAIMED, REFUSED, RELEASED, status=503, outcome="PublishFailed"), [], id="503 for a fault"
+        ),
+        pytest.param(
+            invocation(CLAIMED, PUBLISHED, RELEASED, status=503, outcome="PublishFailed"),
+            ["refused"],
+            id="503 for nothing",
+        ),
+        pytest.param(invocation(NOT_READ, status=503, outcome="NotConfigured"), [], id="no secret, for a fault"),
+        pytest.param(invocation(READ, status=401, outcome="Unverified"), ["refused"], id="401 for nothing"),
+        pytest.param(invocation(READ, status=400, outcome="Malformed"), ["refused"], id="400 for nothing"),
+    ],
+)
+def test_an_answer_is_as_promised(seen: Invocation, violations: list[str]) -> None:
+    assert list(checks.answered(journal(seen), seen)) == violations
+
+
+def test_a_trickled_answer_may_take_lambdas_time() -> None:
+    trickled = invocation(CLAIMED._replace(fault="trickle"), status=None, outcome="timed out", took=10)
+    assert list(checks.answered(journal(trickled), trickled)) == []
+
+
+def test_an_intruder_is_never_accepted() -> None:
+    accepted = replace(invocation(CLAIMED, PUBLISHED), delivery=INTRUDER)
+    assert list(checks.answered(journal(accepted), accepted)) == ["unbacked"]
+
+
+@pytest.mark.parametrize(
+    ("other", "later", "violations"),
+    [
+        pytest.param(invocation(CLAIMED, PUBLISHED, RECORDED, took=1), 0.0005, [], id="while the other works"),
+        pytest.param(invocation(CLAIMED, REFUSED, RELEASED), 5, ["stuck"], id="after a release"),
+        pytest.param(invocation(CLAIMED, REFUSED, NOT_RELEASED), 5, [], id="after a release that failed"),
+        pytest.param(invocation(CLAIMED, REFUSED), 5, ["stuck"], id="without a release"),
+        pytest.param(invocation(CLAIMED, REFUSED, NOT_RELEASED), 10.1, ["stuck"], id="longer than a claim holds"),
+        pytest.param(killed(CLAIMED), 9.9, [], id="soon after a death"),
+        pytest.param(killed(CLAIMED), 10.1, ["stuck"], id="long after a death"),
+        pytest.param(invocation(NO_TABLE, PUBLISHED), 5, ["stuck"], id="without a claim"),
+    ],
+)
+def test_a_409_needs_a_claim(other: Invocation, later: float, violations: list[str]) -> None:
+    refused = invocation(NOT_CLAIMED, status=409, outcome="InProgress", later=later)
+    assert list(checks.answered(journal(other, refused), refused)) == violations
+
+
+def test_a_409_may_be_for_its_own_claim() -> None:
+    refused = invocation(CLAIM_UNHEARD, NOT_CLAIMED, status=409, outcome="InProgress")
+    assert list(checks.answered(journal(refused), refused)) == []
+
+
+@pytest.mark.parametrize(
+    ("last_read", "changed", "later", "violations"),
+    [
+        pytest.param(READ, 101, 30, [], id="it does not know yet"),
+        pytest.param(READ, 99, 30, ["refused"], id="it should know"),
+        pytest.param(READ, 101, 90, ["refused"], id="it should have looked"),
+        pytest.param(NOT_READ, 0, 30, [], id="it could not find out"),
+    ],
+)
+def test_a_new_secret_is_looked_for(last_read: Made, changed: float, later: float, violations: list[str]) -> None:
+    refused = invocation(status=401, outcome="Unverified", later=later)
+    seen = journal(invocation(last_read), refused)
+    seen.secret_changed = changed
+    assert list(checks.answered(seen, refused)) == violations
+
+
+def test_what_never_came_is_lost() -> None:
+    arrived = journal(invocation(CLAIMED, PUBLISHED, RECORDED))
+    other = DELIVERY._replace(webhook_id="wh_2")
+    assert checks.lost(arrived, [DELIVERY, other, other._replace(intruder="stale")]) == [other]
