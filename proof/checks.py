@@ -1,15 +1,15 @@
 """The promises, each as a check of what has happened. A violation is a line that says what and where."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from proof.deliveries import Delivery
 from proof.journal import Invocation, Journal
+from proof.runtime import TIMEOUT
 
 ANSWER_LIMIT: Final = 5.0
 """Seconds within which a delivery is answered, whatever AWS does: the README."""
-CLAIM_LIMIT: Final = 10.0
-"""Seconds for which a claim holds that its process left behind: the function's timeout."""
 SEARCH_INTERVAL: Final = 60
 """Seconds between two looks of a process for a signing secret that it doesn't know."""
 
@@ -33,10 +33,11 @@ EXPLANATIONS: Final[Mapping[str, str]] = {
 
 def published(invocation: Invocation, entry: Mapping[str, Any]) -> str:
     """The violation in what has come onto the bus, if any: the delivery's event, verbatim, or nothing."""
-    delivery = invocation.delivery
-    if delivery.intruder or entry["Detail"].encode() != delivery.body or entry["Source"] != "openai.com":
+    if invocation.delivery.intruder:
         return "forged"
-    return ""
+    body = invocation.delivery.body
+    signed = {"Source": "openai.com", "DetailType": json.loads(body)["type"], "Detail": body.decode()}
+    return "" if signed.items() <= entry.items() else "forged"
 
 
 def cause(earlier: Invocation, again: Invocation) -> str:
@@ -48,7 +49,7 @@ def cause(earlier: Invocation, again: Invocation) -> str:
         return "table" if again.table_failed else ""
     if recorded and recorded.at <= claim.at:
         return ""
-    if earlier.died and (held is None or claim.at >= earlier.began + CLAIM_LIMIT):
+    if earlier.died and (held is None or claim.at >= earlier.began + TIMEOUT):
         return "crash"
     if earlier.table_failed:
         return "table"
@@ -93,7 +94,7 @@ def _in_progress(journal: Journal, invocation: Invocation) -> bool:
 def _holds(other: Invocation, at: Invocation) -> bool:
     claim, done = other.effect("PutItem"), other.effect("UpdateItem", "DeleteItem")
     asked = [call.at for call in at.made("PutItem")]
-    if claim is None or not asked or not claim.at <= asked[-1] <= other.began + CLAIM_LIMIT:
+    if claim is None or not asked or not claim.at <= asked[-1] <= other.began + TIMEOUT:
         return False
     if done and done.at < asked[0]:
         return False

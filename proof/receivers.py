@@ -14,11 +14,9 @@ from proof import http, runtime, services
 from proof.deliveries import Delivery
 from proof.faults import FAULTS, Death
 from proof.journal import Invocation, Journal, Made
-from proof.runtime import DeadlineError, Instance, InvocationError, KilledError
+from proof.runtime import TIMEOUT, DeadlineError, Instance, InvocationError, KilledError
 from proof.services import Answer, Break, Call, Serve, Services
 from webhooks.instances import Function
-
-TIMEOUT = 10  # the function's, in seconds
 
 
 class Clock:
@@ -138,6 +136,7 @@ async def running(
     size: int, *, artefact: Path, function: Function, secret: str, clock: Clock, journal: Journal, director: Director
 ) -> AsyncIterator[tuple[Receivers, Services]]:
     """`size` processes of the artefact and the services that they call, until the end of the `with` statement."""
+    assert function.timeout == TIMEOUT, "template.yaml has another Timeout than proof.runtime"
     with TemporaryDirectory() as folder:
         beside = runtime.client(Path(folder, "client"), "time-machine")
         (beside / "clocked.py").symlink_to(Path(__file__).with_name("clocked.py"))

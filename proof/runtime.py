@@ -21,6 +21,8 @@ from webhooks.instances import Function
 
 ROOT = Path(__file__).resolve().parents[1]
 ARTEFACT = ROOT / ".aws-sam/build/ReceiverFunction"
+TIMEOUT = 10
+"""Seconds that template.yaml gives the function; a claim that a process leaves behind holds for as long."""
 
 _ARN = "arn:aws:lambda:us-east-1:123456789012:function:ReceiverFunction:live"
 _request_ids = count(1)
