@@ -37,7 +37,7 @@ build: .venv-sam/ready ## sam build, then trimmed and compiled, for half the col
 	@.venv-sam/bin/python -m compileall -q -j 0 --invalidation-mode checked-hash -s $(ARTEFACT) -p /var/task $(ARTEFACT)
 size: .venv/ready build ## the artefact's size by package, against its budget
 	@$(BIN)/python benchmarks/size.py
-chaos: .venv/ready build ## deliveries to receivers that die before an AWS that fails, and mutants; ARGS=--full: docs/reliability.md
+chaos: .venv/ready build ## deliveries to receivers that die before an AWS that fails, and mutants; ARGS=--help
 	@$(BIN)/python -m proof $(ARGS)
 deploy: build ## build, deploy to your account, and say what comes next; ENV=prod for another environment of samconfig.toml
 	@$(SAM) deploy --config-env $(ENV) $(ARGS)

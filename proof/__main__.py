@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from proof import chaos, copies, mutants, report
-from proof.runtime import ARTEFACT, declared
+from proof.runtime import ARTEFACT, ROOT, declared
 
 
 class Scale(NamedTuple):
@@ -38,8 +38,11 @@ def main() -> None:
     parser.add_argument(
         "--full",
         action="store_true",
-        help=f"{FULL.deliveries:,} deliveries instead of {SMALL.deliveries:,}, and docs/reliability.md from them",
+        help=f"{FULL.deliveries:,} deliveries and {FULL.trials:,} trials of copies instead of {SMALL.deliveries:,} and "
+        f"{SMALL.trials:,}",
     )
+    written = " and, from it, ".join(str(path.relative_to(ROOT)) for path in (report.FIGURES, report.DOCUMENT))
+    parser.add_argument("--write", action="store_true", help=f"write {written}")
     options = parser.parse_args()
     if not ARTEFACT.exists():
         sys.exit("There is no artefact to try: run `make build`")
@@ -47,10 +50,10 @@ def main() -> None:
     # A pause of the collector's would look like a hang of AWS's, and what is kept here has no cycles to speak of.
     gc.disable()
     try:
-        figures = asyncio.run(_run(options.seed, FULL if options.full else SMALL, full=options.full))
+        figures = asyncio.run(_run(options.seed, FULL if options.full else SMALL, command=_command()))
     except KeyboardInterrupt:
         sys.exit("Interrupted.")
-    if options.full:
+    if options.write:
         report.write(figures)
     console = Console(width=120)
     for title, rows in report.tables(figures).items():
@@ -62,7 +65,12 @@ def main() -> None:
         sys.exit(f"Not as promised: {', '.join(found)}. The same seed does much the same again: --seed {options.seed}")
 
 
-async def _run(seed: int, scale: Scale, *, full: bool) -> report.Figures:
+def _command() -> str:
+    arguments = " ".join(sys.argv[1:])
+    return f'make chaos ARGS="{arguments}"' if arguments else "make chaos"
+
+
+async def _run(seed: int, scale: Scale, *, command: str) -> report.Figures:
     function = declared()
     began = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -87,7 +95,7 @@ async def _run(seed: int, scale: Scale, *, full: bool) -> report.Figures:
         answers,
         wrong,
         caught,
-        command="make chaos" + " ARGS=--full" * full,
+        command=command,
         seconds=time.monotonic() - began,
     )
 

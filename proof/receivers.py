@@ -67,9 +67,10 @@ class Receivers:
         self._alive[process.caller] = process.instance
         self._idle.put_nowait(process)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for instance in self._alive.values():
             instance.kill()
+        await asyncio.sleep(0)  # for their connections to end
 
     async def idle(self) -> Process:
         """Wait for a process that has nothing to do. It is the caller's to invoke."""
@@ -158,5 +159,5 @@ async def running(
                     group.create_task(receivers.start())
             yield receivers, aws
         finally:
-            receivers.close()
+            await receivers.close()
             await http.close(server)
