@@ -149,7 +149,9 @@ def faults(costs: Mapping[str, Cost], calls: Mapping[str, int]) -> list[str]:
 
 def _in_a_process(call: str) -> Any:
     code = f"import json; from proof import attacks; print(json.dumps(attacks.{call}))"
-    return json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT))  # noqa: S603  # our own code
+    # In a group of its own: a Ctrl-C is for us, who then end it.
+    command = [sys.executable, "-c", code]
+    return json.loads(subprocess.check_output(command, cwd=ROOT, process_group=0))  # noqa: S603  # our own code
 
 
 def main() -> None:

@@ -91,13 +91,14 @@ def fuzz(targets: Iterable[str], seconds: int, executions: int, seed: int) -> di
     seeds.mkdir()
     for name, data in samples():
         (seeds / name).write_bytes(data)
-    limits = [f"-max_total_time={seconds // len(targets)}", f"-runs={executions}", f"-seed={seed % 2**32 or 1}"]
+    each = max(1, seconds // len(targets))  # to libFuzzer, 0 is for ever
+    limits = [f"-max_total_time={each}", f"-runs={executions}", f"-seed={seed % 2**32 or 1}"]
     print(f"Seed {seed}")
     columns = (TextColumn("{task.description:8}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[done]}"))
     runs = {}
     with Progress(*columns) as progress:
         for target in targets:
-            task = progress.add_task(target, total=seconds // len(targets), done="")
+            task = progress.add_task(target, total=each, done="")
             runs[target] = _run(target, [*_OPTIONS, *limits], folder, progress, task)
             progress.stop_task(task)
     return runs
