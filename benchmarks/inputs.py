@@ -1,0 +1,257 @@
+"""What cost and scale are computed from, each figure once and with its source: measured, published or assumed.
+
+Quotas and list prices are those of us-east-1, for x86_64 where it makes a difference.
+"""
+
+from math import exp, log
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from samtranslator.yaml_helper import yaml_parse
+
+ROOT = Path(__file__).resolve().parents[1]
+PARAMETERS = yaml_parse((ROOT / "template.yaml").read_text())["Parameters"]
+MEMORY: int = PARAMETERS["MemorySize"]["Default"]
+ARCHIVE_DAYS: int = PARAMETERS["ArchiveRetentionDays"]["Default"]
+
+DOCS = "https://docs.aws.amazon.com"
+ASSUMED = "assumed, not confirmed"
+
+
+class Figure(NamedTuple):
+    what: str
+    value: float
+    unit: str
+    source: str
+
+
+class Latency(NamedTuple):
+    """Of one call, in seconds: log-normal, by its median and its 99th percentile."""
+
+    what: str
+    median: float
+    p99: float
+    source: str
+
+    @property
+    def sigma(self) -> float:
+        return log(self.p99 / self.median) / 2.3263
+
+    @property
+    def mean(self) -> float:
+        return self.median * exp(self.sigma**2 / 2)
+
+
+# Measured on a development machine: a vCPU of Lambda is taken to be as fast.
+WARM_CPU = Figure("a warm delivery", 0.003, "s of CPU", "measured")
+INIT_CPU = Figure("initializing the function", 0.294, "s of CPU", "[footprint.md](footprint.md)")
+FIRST_CPU = Figure("the first delivery after that", 0.068, "s of CPU", "[footprint.md](footprint.md)")
+PLACEMENT = Figure("a new environment, before its process begins", 0.1, "s", ASSUMED)
+
+VCPU = 1769
+"""MB at which a function has one vCPU, and below which it has one in proportion:
+https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
+
+GATEWAY = Latency(
+    "API Gateway and the invocation",
+    0.005,
+    0.010,
+    "99 % of requests have [less than 10 ms](https://aws.amazon.com/blogs/compute/"
+    "building-better-apis-http-apis-now-generally-available/) of it; the median is assumed",
+)
+WRITE = Latency(
+    "a DynamoDB write",
+    0.005,
+    0.020,
+    f"[single-digit milliseconds]({DOCS}/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html) "
+    "in the service; the percentiles are assumed",
+)
+PUT_EVENTS = Latency("PutEvents", 0.010, 0.050, ASSUMED)
+GET_SECRET = Latency("GetSecretValue, every 5 minutes", 0.010, 0.050, ASSUMED)
+CONNECT = Latency("a new TLS connection, one for each of three services", 0.003, 0.010, ASSUMED)
+TARGET = Latency(
+    "EventBridge, to a function that subscribes",
+    0.148,
+    0.387,
+    "[measured by others](https://bitesizedserverless.com/bite/serverless-messaging-latency-compared/) in eu-west-1",
+)
+
+QUOTAS = {
+    "api_rate": Figure(
+        "API Gateway: requests, in an account and region",
+        10_000,
+        "a second",
+        f"{DOCS}/apigateway/latest/developerguide/limits.html",
+    ),
+    "concurrency": Figure(
+        "Lambda: environments, in an account and region (new accounts have fewer)",
+        1_000,
+        "at once",
+        f"{DOCS}/lambda/latest/dg/gettingstarted-limits.html",
+    ),
+    "requests": Figure(
+        "Lambda: requests, for each environment that the quota allows",
+        10,
+        "a second",
+        f"{DOCS}/lambda/latest/dg/lambda-concurrency.html",
+    ),
+    "ramp": Figure(
+        "Lambda: new environments of a function", 1_000, "in 10 s", f"{DOCS}/lambda/latest/dg/scaling-behavior.html"
+    ),
+    "writes": Figure(
+        "DynamoDB: writes that a new on-demand table takes at once",
+        4_000,
+        "a second",
+        f"{DOCS}/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html",
+    ),
+    "table": Figure(
+        "DynamoDB: writes that it can grow to, twice its peak every 30 minutes",
+        40_000,
+        "a second",
+        f"{DOCS}/amazondynamodb/latest/developerguide/ServiceQuotas.html",
+    ),
+    "put_events": Figure(
+        "EventBridge: PutEvents, in an account and region",
+        10_000,
+        "a second",
+        f"{DOCS}/eventbridge/latest/userguide/eb-quota.html",
+    ),
+    "invocations": Figure(
+        "EventBridge: targets invoked; beyond it they are late, not lost",
+        18_750,
+        "a second",
+        f"{DOCS}/eventbridge/latest/userguide/eb-quota.html",
+    ),
+    "secrets": Figure(
+        "Secrets Manager: GetSecretValue",
+        10_000,
+        "a second",
+        f"{DOCS}/secretsmanager/latest/userguide/reference_limits.html",
+    ),
+}
+
+# OpenAI doesn't publish its own: the standard's example, as far as it lies within OpenAI's 72 hours.
+# https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#deliverability-and-reliability
+REDELIVERY_DELAYS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000)
+JITTER = 0.1
+"""The standard recommends some; this share of the delay is assumed."""
+
+COLD_SHARE = Figure(
+    "deliveries that start an environment",
+    0.01,
+    "of all",
+    "AWS sees [under 1 %](https://aws.amazon.com/blogs/compute/aws-lambda-standardizes-billing-for-init-phase)",
+)
+
+LAMBDA_PRICING = "https://aws.amazon.com/lambda/pricing/"
+PRICES = {
+    "api": Figure("HTTP API", 1.00, "per million requests", "https://aws.amazon.com/api-gateway/pricing/"),
+    "requests": Figure("Lambda", 0.20, "per million requests", LAMBDA_PRICING),
+    "x86_64": Figure("Lambda, x86_64", 0.0000166667, "per GB-second, initializing included", LAMBDA_PRICING),
+    "arm64": Figure("Lambda, arm64", 0.0000133334, "per GB-second, initializing included", LAMBDA_PRICING),
+    "snapshot": Figure("SnapStart, cache", 0.0000015046, "per GB-second of a published version", LAMBDA_PRICING),
+    "restore": Figure("SnapStart, restore", 0.0001397998, "per GB restored", LAMBDA_PRICING),
+    "write": Figure(
+        "DynamoDB on demand", 0.625, "per million writes of 1 KB", "https://aws.amazon.com/dynamodb/pricing/on-demand/"
+    ),
+    "event": Figure(
+        "EventBridge, custom events", 1.00, "per million, each 64 KB", "https://aws.amazon.com/eventbridge/pricing/"
+    ),
+    "archive": Figure("EventBridge, archive", 0.10, "per GB", "https://aws.amazon.com/eventbridge/pricing/"),
+    "archived": Figure("EventBridge, archive", 0.023, "per GB-month", "https://aws.amazon.com/eventbridge/pricing/"),
+    "log": Figure("CloudWatch Logs", 0.50, "per GB", "https://aws.amazon.com/cloudwatch/pricing/"),
+    "trace": Figure("X-Ray", 5.00, "per million traces", "https://aws.amazon.com/xray/pricing/"),
+    "transfer": Figure(
+        "data transfer out", 0.09, "per GB", "https://aws.amazon.com/ec2/pricing/on-demand/#Data_Transfer"
+    ),
+    "secret": Figure("Secrets Manager", 0.40, "a month", "https://aws.amazon.com/secrets-manager/pricing/"),
+    "read": Figure("Secrets Manager", 0.05, "per 10,000 calls", "https://aws.amazon.com/secrets-manager/pricing/"),
+    "metric": Figure("CloudWatch, custom metric", 0.30, "a month", "https://aws.amazon.com/cloudwatch/pricing/"),
+    "alarm": Figure("CloudWatch, alarm", 0.10, "a month", "https://aws.amazon.com/cloudwatch/pricing/"),
+}
+ANSWER = Figure("an answer with its headers", 300, "bytes", ASSUMED)
+LOG_OVERHEAD = Figure(
+    "each log line, on top of its text",
+    26,
+    "bytes",
+    f"[counted in a batch's size]({DOCS}/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html); "
+    "that it is billed is assumed",
+)
+
+
+class Offer(NamedTuple):
+    """What others ask for a million events a month."""
+
+    name: str
+    what: str
+    dollars: str
+    source: str
+
+
+TRANSCRIPTS = "https://raw.githubusercontent.com/api-evangelist"
+"""Of the vendors' own pages."""
+OTHERS = (
+    Offer(
+        "Svix, Free",
+        "(1 M - 50,000) × $0.0001, at most 200 a second",
+        "95.00",
+        f"{TRANSCRIPTS}/svix/refs/heads/main/plans/svix-plans-pricing.yml",
+    ),
+    Offer(
+        "Svix, Professional",
+        "$490 + (1 M - 50,000) × $0.0001, at most 800 a second",
+        "585.00",
+        f"{TRANSCRIPTS}/svix/refs/heads/main/plans/svix-plans-pricing.yml",
+    ),
+    Offer(
+        "Hookbase, Business",
+        "$79 for 2 M events",
+        "79.00",
+        f"{TRANSCRIPTS}/hookbase/refs/heads/main/plans/hookbase-plans-pricing.yml",
+    ),
+    Offer(
+        "Hookdeck, Team",
+        "$39, and the events: their price is not confirmed",
+        "39.00 and more",
+        f"{TRANSCRIPTS}/hookdeck/refs/heads/main/plans/hookdeck-plans-pricing.yml",
+    ),
+    Offer(
+        "Trigger.dev",
+        "1 M runs × $0.000025, and their compute",
+        "25.00 and more",
+        f"{TRANSCRIPTS}/trigger-dev/refs/heads/main/plans/trigger-dev-plans-pricing.yml",
+    ),
+)
+SAMPLED = Figure(
+    "deliveries that X-Ray traces, and the first in each second",
+    0.05,
+    "of all",
+    f"{DOCS}/xray/latest/devguide/xray-console-sampling.html",
+)
+
+
+def stretched(cpu: float, memory: int) -> float:
+    """Seconds that `cpu` seconds of one vCPU take at `memory` MB."""
+    return cpu * max(1.0, VCPU / memory)
+
+
+def warm_seconds(memory: int) -> float:
+    """How long a warm delivery occupies its environment, on average."""
+    return stretched(WARM_CPU.value, memory) + 2 * WRITE.mean + PUT_EVENTS.mean
+
+
+def first_seconds(memory: int) -> float:
+    """The same of an environment's first delivery, after it has been initialized."""
+    return stretched(FIRST_CPU.value, memory) + 3 * CONNECT.mean + GET_SECRET.mean + 2 * WRITE.mean + PUT_EVENTS.mean
+
+
+def start_seconds(memory: int) -> float:
+    """What a cold start adds to a delivery's answer, compared with a warm one, on average."""
+    return PLACEMENT.value + stretched(INIT_CPU.value, memory) + first_seconds(memory) - warm_seconds(memory)
+
+
+def described() -> dict[str, Any]:
+    """All of them, so that results show it when they are out of date."""
+    single = {name: value._asdict() for name, value in globals().items() if isinstance(value, (Figure, Latency))}
+    groups = {"QUOTAS": QUOTAS, "PRICES": PRICES}
+    return single | {name: {key: figure.value for key, figure in group.items()} for name, group in groups.items()}
