@@ -9,8 +9,8 @@ from proof.chance import Chance, pick
 from webhooks import gateway, samples
 
 TYPES: Final = (*CATALOGUE, "dream.completed")  # the last one is still unknown
-TWINS = 0.02  # share of deliveries that bear the same body as the one before, as test events of the dashboard do
-INTRUDERS: Final = {"forged": 0.01, "tampered": 0.01, "stale": 0.01, "unsigned": 0.01, "malformed": 0.01}
+TWINS = 0.04  # share of deliveries that bear the same body as the one before, as test events of the dashboard do
+INTRUDERS: Final = {"forged": 0.02, "tampered": 0.02, "stale": 0.02, "unsigned": 0.02, "malformed": 0.02}
 """Shares of deliveries that are followed by one that isn't OpenAI's, isn't recent or isn't an event."""
 
 OLD_SECRET: Final = "whsec_b2xkLXNlY3JldC1vbGQtc2VjcmV0LW9sZC1zZWNyZXQ="  # noqa: S105  # for this experiment

@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 from proof import chaos
 from webhooks.instances import Function
 
-AT_ONCE = 3  # mutants that are tried at the same time
-PROCESSES = 6
-DELIVERIES = 150
+AT_ONCE = 4  # mutants that are tried at the same time
+PROCESSES = 5
+DELIVERIES = 300
 BURSTS = 24
 
 

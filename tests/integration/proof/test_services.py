@@ -1,6 +1,7 @@
 """proof.services and moto, called alike: what they answer and what they come to hold has to be the same."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import boto3
@@ -140,6 +141,7 @@ def _answer(client: Any, step: Step) -> Any:
 
 
 def at(url: str) -> Client:
+    @cache
     def client(service: Any) -> Any:
         return boto3.client(
             service,
@@ -157,7 +159,7 @@ def at(url: str) -> Client:
 def moto() -> Iterator[Client]:
     aws = Aws()
     aws.client("events").create_event_bus(Name=BUS)
-    yield aws.client
+    yield cache(aws.client)
     aws.close()
 
 
