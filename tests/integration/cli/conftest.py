@@ -4,6 +4,7 @@ moto's IAM decides on each of their calls, by action and resource; it evaluates 
 from here, for annotations only; everything else comes through fixtures.
 """
 
+import gc
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -90,7 +91,12 @@ def privileges() -> Iterator[Privileges]:
 @pytest.fixture(scope="module")
 def chain(previous_secret: str, privileges: Privileges, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     with Chain(secret=previous_secret, log=tmp_path_factory.mktemp("chain") / "functions.log") as chain:
+        # What all of this has made stays. To walk through it takes a collection of garbage about as long as the
+        # functions wait for the AWS that runs in this process.
+        gc.collect()
+        gc.freeze()
         yield chain
+        gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
