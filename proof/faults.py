@@ -50,7 +50,7 @@ SHARES: Final = {
 REFUSALS: Final = {"entry refused": 0.015, **SHARES, "throttled": 0.01}
 """The same for PutEvents."""
 
-OUTAGE: Final = {"error 500": 0.6, "reset": 0.4}
+OUTAGE: Final = {"error 500": 0.59, "reset": 0.4, "hang": 0.01}
 
 
 class Outage(NamedTuple):
@@ -59,12 +59,14 @@ class Outage(NamedTuple):
     begin: float
     """Both in hours since the first delivery."""
     end: float
+    shares: Mapping[str, float]
+    """Of the calls, by fault: all of them fail."""
 
 
 OUTAGES: Final = (
-    Outage("Secrets Manager", frozenset({"GetSecretValue"}), 2.5, 4.5),
-    Outage("DynamoDB", TABLE, 8.5, 9.5),
-    Outage("EventBridge", frozenset({"PutEvents"}), 11.5, 14.5),
+    Outage("Secrets Manager", frozenset({"GetSecretValue"}), 2.5, 4.5, OUTAGE),
+    Outage("DynamoDB", TABLE, 8.5, 9.5, OUTAGE),
+    Outage("EventBridge", frozenset({"PutEvents"}), 11.5, 14.5, {**OUTAGE, "error 500": 0.3, "entry refused": 0.29}),
 )
 
 DEATHS: Final = 0.014
@@ -87,8 +89,9 @@ POINTS: Final = [Death(operation, when) for operation in _CALLS for when in get_
 
 def fault(operation: str, *, hours: float, number: float) -> str:
     """The fault of a call, "" for none: `hours` after the first delivery, by chance's `number`."""
-    if any(operation in outage.operations and outage.begin <= hours < outage.end for outage in OUTAGES):
-        return pick(OUTAGE, number)
+    for outage in OUTAGES:
+        if operation in outage.operations and outage.begin <= hours < outage.end:
+            return pick(outage.shares, number)
     return pick(REFUSALS if operation == "PutEvents" else SHARES, number)
 
 
