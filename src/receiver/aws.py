@@ -14,6 +14,8 @@ CONFIG = Config(
     connect_timeout=0.5,
     read_timeout=0.7,
     retries={"mode": "standard", "total_max_attempts": 2},
+    # botocore would put its own together from a dozen parts, anew for each call: docs/performance.md.
+    user_agent="openai-webhooks-eventbridge",
 )
 
 AwsError = (BotoCoreError, ClientError)
