@@ -16,6 +16,8 @@ CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 2},
     # botocore would put its own together from a dozen parts, anew for each call: docs/performance.md.
     user_agent="openai-webhooks-eventbridge",
+    # The services check what they are sent, and say so no less clearly.
+    parameter_validation=False,
 )
 
 AwsError = (BotoCoreError, ClientError)
