@@ -85,11 +85,15 @@ class Instance:
         )
         try:
             async with asyncio.timeout(60):
-                await asyncio.shield(self._asking)
+                await self.settle()
         except BaseException:
             self.kill()
             raise
         return self
+
+    async def settle(self) -> None:
+        """Wait until it asks for an event: what it did for the one before is done."""
+        await asyncio.shield(self._asking)
 
     async def invoke(self, event: bytes, *, seconds: float, ahead: float = 0) -> bytes:
         """Hand over an event and return what the function returns. It is ended after `seconds`.
@@ -130,6 +134,11 @@ class Instance:
     def cpu(self) -> float:
         """Seconds of processor time that it has taken so far."""
         return time.clock_gettime((~self._process.pid << 3) | 2)  # what clock_getcpuclockid(3) gives for its pid
+
+    def peak_memory(self) -> int:
+        """The most bytes that it has had in memory so far."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     def _handle(self, request: http.Request, connection: http.Connection) -> None:
         if not self.alive:
