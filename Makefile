@@ -34,6 +34,7 @@ events: .venv/ready ## write events/ anew from the catalogue
 build: .venv-sam/ready ## sam build, then trimmed and compiled, for half the cold start: docs/footprint.md
 	@$(SAM) build --config-env $(ENV)
 	@find $(ARTEFACT)/botocore/data/* -prune -type d $(CLIENTS:%=! -name %) -exec rm -r {} +
+	@rm -r $(ARTEFACT)/aws_lambda_powertools/event_handler
 	@.venv-sam/bin/python -m compileall -q -j 0 --invalidation-mode checked-hash -s $(ARTEFACT) -p /var/task $(ARTEFACT)
 size: .venv/ready build ## the artefact's size by package, against its budget
 	@$(BIN)/python benchmarks/size.py
