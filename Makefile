@@ -9,7 +9,7 @@ ENV = default
 ARTEFACT := .aws-sam/build/ReceiverFunction
 CLIENTS := dynamodb events secretsmanager# the AWS services that the deployed code calls
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test lint e2e chaos fuzz events build size deploy lock
+.PHONY: help demo dev test lint e2e chaos fuzz bench events build size deploy lock
 
 help: ## these lines
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 8
@@ -27,8 +27,14 @@ lint: .venv/ready .venv-checkov/ready $(TEMPLATES:%=.checkov/%) ## ruff, mypy; c
 	.venv-checkov/bin/checkov --framework cloudformation --skip-download --compact --quiet -d .checkov
 e2e: .venv/ready build ## the built artefact under Lambda's own runtime client, and sam local in containers
 	@$(BIN)/pytest tests/e2e $(ARGS)
+chaos: .venv/ready build ## deliveries to receivers that die before an AWS that fails, and mutants; ARGS=--help
+	@$(BIN)/python -m proof $(ARGS)
 fuzz: .venv/ready ## verify, unwrap and the handler under mutated deliveries for a minute; ARGS="--seconds 600" for more
 	@$(BIN)/python -m proof.fuzz $(ARGS)
+bench: .venv/ready build ## the receiver beside other ways to do the same, by measurement: docs/performance.md; ARGS=--quick
+	@$(BIN)/python -m benchmarks.bench $(ARGS)
+size: .venv/ready build ## the artefact's size by package, against its budget
+	@$(BIN)/python benchmarks/size.py
 events: .venv/ready ## write events/ anew from the catalogue
 	@$(BIN)/webhooks events --write events
 build: .venv-sam/ready ## sam build, then trimmed and compiled, for half the cold start: docs/footprint.md
@@ -36,10 +42,6 @@ build: .venv-sam/ready ## sam build, then trimmed and compiled, for half the col
 	@find $(ARTEFACT)/botocore/data/* -prune -type d $(CLIENTS:%=! -name %) -exec rm -r {} +
 	@rm -r $(ARTEFACT)/aws_lambda_powertools/event_handler
 	@.venv-sam/bin/python -m compileall -q -j 0 --invalidation-mode checked-hash -s $(ARTEFACT) -p /var/task $(ARTEFACT)
-size: .venv/ready build ## the artefact's size by package, against its budget
-	@$(BIN)/python benchmarks/size.py
-chaos: .venv/ready build ## deliveries to receivers that die before an AWS that fails, and mutants; ARGS=--help
-	@$(BIN)/python -m proof $(ARGS)
 deploy: build ## build, deploy to your account, and say what comes next; ENV=prod for another environment of samconfig.toml
 	@$(SAM) deploy --config-env $(ENV) $(ARGS)
 	@$(SAM) list stack-outputs --config-env $(ENV)

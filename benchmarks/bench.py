@@ -1,0 +1,176 @@
+"""The receiver beside what else one would deploy, in one run on one machine: `make bench`.
+
+A round measures each contender once, in random order, and contenders are compared within a round only, since whatever
+else the machine does slows all of them. benchmarks/contenders holds the others; docs/performance.md says what is found.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import shutil
+import signal
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks import cold, growth, instructions, performance, picture, warm
+from benchmarks.builds import NAMES, Build, builds
+from benchmarks.judged import JUDGED, Judged, Scale, Steps, judged
+from benchmarks.report import results
+from benchmarks.rig import Contender, Endpoints, Rig, rate, standing
+from benchmarks.targets import misses
+from proof.runtime import ARTEFACT
+
+FULL = Scale(starts=11, batches=20, batch=25, verifications=100)
+QUICK = Scale(starts=7, batches=15, batch=12, verifications=30)
+
+ONCE = ("ours", "floor", "openai", "standardwebhooks")
+"""Those that publish a delivery once. All but ours can do without."""
+IMPORT_TIMES = results("bench").with_name("importtime.txt")
+
+
+def by_form(build: Build) -> list[Contender]:
+    """A contender as `sam build` leaves it, and as `make build` does."""
+    return [
+        Contender(f"{build.name}, {form}", path, build.handler, deduplicates=build.name in ONCE)
+        for form, path in (("sam build", build.plain), ("make build", build.made))
+    ]
+
+
+async def compare(folder: Path, progress: Progress, *, quick: bool) -> tuple[Judged, dict[str, Any]]:
+    """Build everything, and measure what the targets are about, or all there is."""
+    steps = _steps(progress)
+    advance = steps("builds", 1)
+    names = ("openai", "floor") if quick else NAMES
+    built = {build.name: build for build in await asyncio.to_thread(lambda: list(builds(folder / "builds", names)))}
+    advance()
+    once = [Contender(name, built[name].made, built[name].handler) for name in ONCE if name in built]
+    if quick:
+        starting = [form for build in built.values() for form in by_form(build) if form.name in JUDGED]
+        delivering = once
+    else:
+        starting = [form for build in built.values() for form in by_form(build)]
+        delivering = once + [
+            Contender(f"{name}, no table", build.made, build.handler, deduplicates=False)
+            for name, build in built.items()
+            if name != "ours"
+        ]
+    async with standing(folder) as (rig, endpoints):
+        found = await judged(starting, delivering, rig, endpoints, scale=QUICK if quick else FULL, steps=steps)
+        figures = found.figures() | {"calls_per_second": await rate(endpoints)}
+        if not quick:
+            figures |= await beside(built, once, folder, rig, endpoints, steps)
+    return found, figures
+
+
+async def beside(
+    built: Mapping[str, Build], once: list[Contender], folder: Path, rig: Rig, endpoints: Endpoints, steps: Steps
+) -> dict[str, Any]:
+    """What explains the ratios, and what they don't show."""
+    made = {name: by_form(build)[1] for name, build in built.items()}
+    repetitions = 7
+    advance = steps("where a cold start goes", repetitions * len(made))
+    phases: dict[str, list[list[float]]] = {name: [] for name in made}
+    for _ in range(repetitions):
+        for name, contender in made.items():
+            phases[name].append(await cold.phases(contender, rig, endpoints))
+            advance()
+    IMPORT_TIMES.write_text(await cold.import_times(made["ours"], rig, endpoints))
+    most = 4
+    advance = steps("processes side by side", most * len(once))
+    processes: dict[str, dict[str, Any]] = {contender.name: {} for contender in once}
+    for count in range(1, most + 1):
+        for contender in once:
+            delivered, per_second = await warm.side_by_side(contender, rig, endpoints, processes=count, size=150)
+            processes[contender.name][str(count)] = warm.percentiles(delivered) | {"per_second": per_second}
+            advance()
+    advance = steps("growth", 4)
+    curves = await growth.curves(once[0], rig, endpoints, deliveries=40, advance=advance)
+    return {
+        "phases_ms": {
+            name: {
+                phase: median(seconds) * 1e3 for phase, seconds in zip(cold.PHASES, zip(*of, strict=True), strict=True)
+            }
+            for name, of in phases.items()
+        },
+        "processes": processes,
+        "growth_us": {what: growth.figures(curve) for what, curve in curves.items()},
+        "instructions": await _instructions(once, folder, rig, endpoints, steps),
+    }
+
+
+async def _instructions(
+    once: list[Contender], folder: Path, rig: Rig, endpoints: Endpoints, steps: Steps
+) -> dict[str, float] | None:
+    if not shutil.which("valgrind"):
+        return None
+    counted = [(contender, "accepted", 200) for contender in once] + [(once[0], "forged", 401)]
+    advance = steps("instructions", len(counted))
+    result = {}
+    for contender, kind, status in counted:
+        count = await instructions.per_delivery(contender, kind, status, rig, endpoints, folder)
+        result[f"{contender.name}, {kind}"] = count
+        advance()
+    return result
+
+
+def _steps(progress: Progress) -> Steps:
+    def steps(what: str, total: int) -> cold.Advance:
+        task = progress.add_task(what, total=total)
+        return lambda: progress.advance(task)
+
+    return steps
+
+
+def _origin() -> dict[str, Any]:
+    packages = ("aws-lambda-powertools", "boto3", "openai", "pydantic", "standardwebhooks")
+    return {
+        "command": "make bench",
+        "processors": os.cpu_count(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+    }
+
+
+def _write(figures: performance.Figures) -> None:
+    performance.write(figures)
+    picture.draw(figures)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="make bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="only what the targets need, in a minute; writes nothing")
+    parser.add_argument("--write", action="store_true", help="write docs/performance.md anew from the last run's file")
+    options = parser.parse_args()
+    if options.write:
+        _write(json.loads(results("bench").read_text()))
+        return
+    if not ARTEFACT.exists():
+        sys.exit(f"There is nothing in {ARTEFACT}: run `make build`")
+    with TemporaryDirectory() as folder, Progress(console=Console(stderr=True)) as progress:
+        found, figures = asyncio.run(compare(Path(folder), progress, quick=options.quick))
+    if options.quick:
+        performance.show(figures)
+    else:
+        _write(_origin() | figures)
+    if missed := misses(found.ratios()):
+        sys.exit("\n".join(missed))
+
+
+if __name__ == "__main__":
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell starts a background job with SIGINT ignored
+        signal.signal(ending, signal.default_int_handler)
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("Stopped.")

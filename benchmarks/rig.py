@@ -1,0 +1,169 @@
+"""What the contenders run in: AWS on the loopback address, which answers at once, and the environment of a process."""
+# ruff: noqa: S603, S607  # the commands are its own
+
+import asyncio
+import compileall
+import json
+import logging
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from botocore.httpsession import DEFAULT_CA_BUNDLE
+
+from proof import http, runtime, services
+from webhooks import gateway, samples
+
+PYTHON = f"{sys.base_prefix}/bin/python3.13"
+FORGED = "v1," + "A" * 43 + "="
+
+
+class Contender(NamedTuple):
+    name: str
+    path: Path
+    handler: str
+    deduplicates: bool = True
+
+
+class Rig:
+    """`calls` counts the calls to AWS."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self.aws = services.declared_by(variables, secret=samples.DEVELOPMENT_SECRET, middleware=_caching)
+        self.calls = 0
+
+    def handle(self, request: http.Request, connection: http.Connection) -> None:
+        self.calls += 1
+        self.aws.handle(request, connection)
+
+    def environment(self, contender: Contender, **more: str) -> dict[str, str]:
+        """A contender's: ours, and what the contenders' own code asks for."""
+        variables = {**self._variables, **more, "_HANDLER": contender.handler}
+        variables["SIGNING_SECRET"] = samples.DEVELOPMENT_SECRET
+        if not contender.deduplicates:
+            del variables["DELIVERIES_TABLE_NAME"]
+        return variables
+
+
+class Endpoints(NamedTuple):
+    """Environment variables that lead to AWS."""
+
+    plain: Mapping[str, str]
+    tls: Mapping[str, str]
+
+
+@asynccontextmanager
+async def standing(folder: Path) -> AsyncIterator[tuple[Rig, Endpoints]]:
+    """A rig whose AWS can be reached, over plain sockets and over TLS, while the context lasts."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would print each request
+    client = runtime.client(folder / "client")
+    compileall.compile_dir(client, quiet=2)  # as in Lambda, where it comes with the runtime
+    function = runtime.declared()
+    rig = Rig(runtime.environment(function, endpoint="", beside=client))
+    tls, bundle = _certificate(folder)
+    async with await http.listen(rig.handle) as plain, await http.listen(rig.handle, tls=tls) as secure:
+        yield (
+            rig,
+            Endpoints(
+                {"AWS_ENDPOINT_URL": f"http://{http.LOOPBACK}:{http.port(plain)}"},
+                {
+                    "AWS_ENDPOINT_URL": f"https://{http.LOOPBACK}:{http.port(secure)}",
+                    "AWS_CA_BUNDLE": str(bundle),
+                },
+            ),
+        )
+        plain.abort_clients()
+        secure.abort_clients()
+
+
+def _caching(call: services.Call, serve: services.Serve) -> services.Answer:
+    """Answer what AWS's caching client asks for beside what the receiver does."""
+    if call.operation == "DescribeSecret":
+        return services.Answer(200, {"VersionIdsToStages": {"0" * 32: ["AWSCURRENT"]}})
+    if "VersionId" in call.parameters:
+        call = call._replace(parameters={"SecretId": call.parameters["SecretId"]})
+    return serve(call)
+
+
+def _certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A certificate for the loopback address, for a server, and in the bundle that its clients read."""
+    certificate, key, bundle = folder / "certificate.pem", folder / "key.pem", folder / "bundle.pem"
+    options = f"-x509 -newkey rsa:2048 -nodes -subj /CN=loopback -addext subjectAltName=IP:{http.LOOPBACK}"
+    subprocess.run(
+        ["openssl", "req", *options.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    # As large as the bundle that botocore reads by itself: that takes time.
+    bundle.write_bytes(Path(DEFAULT_CA_BUNDLE).read_bytes() + certificate.read_bytes())
+    return context, bundle
+
+
+def delivery(
+    kind: str = "accepted",
+    *,
+    webhook_id: str | None = None,
+    padding: int = 0,
+    signatures: int = 1,
+    secret: str = samples.DEVELOPMENT_SECRET,
+) -> bytes:
+    """A delivery of a kind, as API Gateway hands it over, the right signature being the last of several."""
+    now = int(time.time())
+    event = samples.sample("response.completed", created_at=now)
+    if padding:
+        event["data"]["padding"] = "x" * padding
+    body = samples.encode(event)
+    headers = samples.headers(
+        body,
+        secret=secret,
+        timestamp=now - 1000 if kind == "stale" else now,
+        webhook_id=webhook_id or samples.new_id("wh_"),
+    )
+    last = FORGED if kind == "forged" else headers["webhook-signature"]
+    headers["webhook-signature"] = " ".join([FORGED] * (signatures - 1) + [last])
+    return json.dumps(gateway.request_event("POST", gateway.PATH, headers, body, now=now)).encode()
+
+
+async def run(contender: Contender, environment: Mapping[str, str], *command: str) -> tuple[str, str]:
+    """Run a command in the place of a contender's process. Returns its output and its log."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=contender.path,
+        env={**environment, "PYTHONPATH": f"{contender.path}:{environment['PYTHONPATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        output, log = (stream.decode() for stream in await process.communicate())
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode:
+        raise RuntimeError(f"{contender.name}: {log[-2000:]}")
+    return output, log
+
+
+async def rate(endpoints: Endpoints, seconds: float = 0.5) -> float:
+    """How many calls a second this AWS answers, over one connection."""
+    host, _, port = endpoints.plain["AWS_ENDPOINT_URL"].removeprefix("http://").partition(":")
+    body = b'{"Entries":[]}'
+    call = (
+        b"POST / HTTP/1.1\r\nhost: loopback\r\nauthorization: Credential=x/\r\nx-amz-target: AWSEvents.PutEvents\r\n"
+        b"content-length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    reader, writer = await asyncio.open_connection(host, int(port))
+    calls, end = 0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        writer.write(call)
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+        calls += 1
+    writer.close()
+    return calls / seconds
