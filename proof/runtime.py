@@ -114,7 +114,7 @@ class Instance:
         connection.answer(200, event, headers)
         try:
             async with asyncio.timeout(seconds):
-                return await self._answer
+                return await asyncio.shield(self._answer)  # it may still come, before the process is ended
         except TimeoutError:
             self.kill()
             raise DeadlineError from None
