@@ -156,7 +156,7 @@ async def rate(endpoints: Endpoints, seconds: float = 0.5) -> float:
     body = b'{"Entries":[]}'
     call = (
         b"POST / HTTP/1.1\r\nhost: loopback\r\nauthorization: Credential=x/\r\nx-amz-target: AWSEvents.PutEvents\r\n"
-        b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        b"amz-sdk-request: attempt=1\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
     )
     reader, writer = await asyncio.open_connection(host, int(port))
     calls, end = 0, time.perf_counter() + seconds
