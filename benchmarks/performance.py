@@ -33,6 +33,7 @@ def tables(figures: Figures) -> Iterator[str]:
     yield phases(figures)
     yield warm(figures)
     yield processes(figures)
+    yield markdown(["what stands in for AWS", "calls a second"], [["alone", f"{figures['calls_per_second']:.0f}"]])
     yield footprint(figures)
     yield growth(figures)
     if figures["instructions"]:
