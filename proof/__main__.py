@@ -85,13 +85,13 @@ async def _run(seed: int, scale: Scale, *, command: str) -> report.Figures:
 
         plan = chaos.Plan(seed, scale.deliveries, scale.bursts, scale.processes)
         settled = part("deliveries", scale.deliveries)
-        experiment = await chaos.run(plan, artefact=ARTEFACT, function=function, settled=settled)
+        experiment = await chaos.run(plan, artefact=ARTEFACT, function=function, settled=settled, tell=_tell)
         done = part("copies at once", scale.trials)
-        answers, wrong = await copies.run(seed, scale.trials, artefact=ARTEFACT, function=function, done=done)
+        answers, wrong = await copies.run(
+            seed, scale.trials, artefact=ARTEFACT, function=function, done=done, tell=_tell
+        )
         done = part("mutants", len(mutants.MUTANTS))
         caught = await mutants.run(seed, artefact=ARTEFACT, function=function, done=done)
-    for example in (*experiment.examples, *wrong[:3]):
-        print(example, file=sys.stderr)
     return report.figures(
         plan,
         experiment,
@@ -101,6 +101,10 @@ async def _run(seed: int, scale: Scale, *, command: str) -> report.Figures:
         command=command,
         seconds=time.monotonic() - began,
     )
+
+
+def _tell(violation: str) -> None:
+    print(violation, file=sys.stderr)
 
 
 if __name__ == "__main__":

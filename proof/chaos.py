@@ -22,7 +22,7 @@ PERIOD = 24  # hours over which new deliveries come
 # The rotation, in hours: the new secret is stored as pending, OpenAI begins to use it beside the old one, it becomes
 # current, OpenAI ceases to use the old one.
 PENDING, BEGUN, CURRENT, ENDED = 19.0, 20.0, 21.5, 44.0
-EXAMPLES = 5  # violations that are told in full
+TOLD = 5  # violations that are told of in full
 
 
 class Plan(NamedTuple):
@@ -35,16 +35,15 @@ class Plan(NamedTuple):
 
 @dataclass
 class Experiment:
-    """Directs what goes wrong, and takes down whether what happens is as promised."""
+    """Directs what goes wrong, and takes down whether what happens is as promised. `tell` is told of violations."""
 
     journal: Journal
     chance: Chance
+    tell: Callable[[str], None]
     counts: Counter[str] = field(default_factory=Counter)
     violations: Counter[str] = field(default_factory=Counter)
     explained: Counter[str] = field(default_factory=Counter)
     """Events that came onto the bus again, by why."""
-    examples: list[str] = field(default_factory=list)
-    """Of violations."""
     longest: float = 0
     """The longest time to an answer, in seconds."""
 
@@ -83,21 +82,30 @@ class Experiment:
         """See what has not arrived, after all."""
         for delivery in checks.lost(self.journal, sent):
             self.violations["lost"] += 1
-            self.examples.append(f"lost: {delivery.webhook_id}")
+            self.tell(f"lost: {delivery.webhook_id}")
 
     def _violate(self, violation: str, invocation: Invocation) -> None:
         self.violations[violation] += 1
-        if len(self.examples) < EXAMPLES:
+        if self.violations.total() <= TOLD:
             others = self.journal.invocations[invocation.delivery.webhook_id]
-            self.examples.append("\n  ".join([f"{violation}: {invocation}", *map(str, others)]))
+            self.tell("\n  ".join([f"{violation}: {invocation}", *map(str, others)]))
 
 
 async def run(
-    plan: Plan, *, artefact: Path, function: Function, settled: Callable[[], None], until_violation: bool = False
+    plan: Plan,
+    *,
+    artefact: Path,
+    function: Function,
+    settled: Callable[[], None],
+    tell: Callable[[str], None],
+    until_violation: bool = False,
 ) -> Experiment:
-    """Carry out an experiment. `settled` is called for each delivery that was accepted or given up."""
+    """Carry out an experiment.
+
+    `settled` is called for each delivery that was accepted or given up, `tell` with what broke a promise, at once.
+    """
     chance, clock = seeded(plan.seed), Clock(BEGIN)
-    experiment = Experiment(Journal(), chance)
+    experiment = Experiment(Journal(), chance, tell)
     sent = list(_deliveries(plan, chance))
     async with (
         running(

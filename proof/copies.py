@@ -30,14 +30,21 @@ class Calm:
 
 
 async def run(
-    seed: int, trials: int, *, artefact: Path, function: Function, done: Callable[[], None]
-) -> tuple[Counter[str], list[str]]:
-    """Make each of so many deliveries eight times at once, then once more. `done` is called after each.
+    seed: int,
+    trials: int,
+    *,
+    artefact: Path,
+    function: Function,
+    done: Callable[[], None],
+    tell: Callable[[str], None],
+) -> tuple[Counter[str], int]:
+    """Make each of so many deliveries eight times at once, then once more.
 
-    Returns how often each answer was given, and the trials that went wrong.
+    `done` is called after each, `tell` with what went wrong. Returns how often each answer was given, and how many
+    trials went wrong.
     """
     answers: Counter[str] = Counter()
-    wrong = []
+    wrong = 0
     clock, journal = Clock(BEGIN), Journal()
     async with running(
         COPIES,
@@ -56,7 +63,8 @@ async def run(
             answers.update(f"{invocation.status} {invocation.outcome}" for invocation in copies)
             published = len(journal.publications[delivery.webhook_id])
             if published != 1 or not {copy.status for copy in copies} <= {200, 409} or later.status != 200:
-                wrong.append(f"{delivery.webhook_id}: published {published} times, {copies}, {later}")
+                wrong += 1
+                tell(f"{delivery.webhook_id}: published {published} times, {copies}, {later}")
             done()
     return answers, wrong
 

@@ -105,6 +105,7 @@ async def run(seed: int, *, artefact: Path, function: Function, done: Callable[[
                     artefact=mutate(artefact, mutant, Path(folder)),
                     function=function,
                     settled=lambda: None,
+                    tell=lambda _: None,
                     until_violation=True,
                 )
         done()

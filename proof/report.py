@@ -24,7 +24,7 @@ def figures(
     plan: Plan,
     experiment: Experiment,
     answers: Counter[str],
-    wrong: Sequence[str],
+    wrong: int,
     caught: Sequence[Caught],
     *,
     command: str,
@@ -46,7 +46,7 @@ def figures(
         "longest answer, s": round(experiment.longest, 1),
         "violations": {name: experiment.violations[name] for name in VIOLATIONS},
         "explained": {name: experiment.explained[name] for name in EXPLANATIONS},
-        "copies": {"answers": dict(sorted(answers.items())), "wrong": len(wrong)},
+        "copies": {"answers": dict(sorted(answers.items())), "wrong": wrong},
         "mutants": {one.mutant.name: {"by": one.by, "invocations": one.invocations} for one in caught},
     }
 
