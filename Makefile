@@ -7,7 +7,6 @@ LOCK = $(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --
 TEMPLATES := template.yaml examples/subscriber/template.yaml
 ENV = default
 ARTEFACT := .aws-sam/build/ReceiverFunction
-CLIENTS := dynamodb events secretsmanager# the AWS services that the deployed code calls
 .DELETE_ON_ERROR:
 .PHONY: help demo dev test lint e2e chaos fuzz bench events build size deploy lock
 
@@ -39,9 +38,7 @@ events: .venv/ready ## write events/ anew from the catalogue
 	@$(BIN)/webhooks events --write events
 build: .venv-sam/ready ## sam build, then trimmed and compiled, for half the cold start: docs/footprint.md
 	@$(SAM) build --config-env $(ENV)
-	@find $(ARTEFACT)/botocore/data/* -prune -type d $(CLIENTS:%=! -name %) -exec rm -r {} +
-	@rm -r $(ARTEFACT)/aws_lambda_powertools/event_handler
-	@.venv-sam/bin/python -m compileall -q -j 0 --invalidation-mode checked-hash -s $(ARTEFACT) -p /var/task $(ARTEFACT)
+	@.venv-sam/bin/python -P cli/webhooks/artefact.py $(ARTEFACT)
 deploy: build ## build, deploy to your account, and say what comes next; ENV=prod for another environment of samconfig.toml
 	@$(SAM) deploy --config-env $(ENV) $(ARGS)
 	@$(SAM) list stack-outputs --config-env $(ENV)

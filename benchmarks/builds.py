@@ -4,21 +4,18 @@
 """
 # ruff: noqa: S603  # the commands are its own
 
-import compileall
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from py_compile import PycInvalidationMode
 from typing import NamedTuple
 
 from proof.runtime import ARTEFACT, ROOT
+from webhooks import artefact
 
 CONTENDERS = ROOT / "benchmarks/contenders"
 NAMES = ("openai", "standardwebhooks", "aws_quickstart", "floor", "bare")
-SERVICES = ("dynamodb", "events", "secretsmanager")
-"""Those that `make build` leaves in botocore."""
 
 
 class Build(NamedTuple):
@@ -70,7 +67,6 @@ def _install(name: str, target: Path) -> None:
 def _make(plain: Path, made: Path) -> None:
     """Do as `make build` does."""
     shutil.copytree(plain, made)
-    for described in (made / "botocore/data").glob("*/"):
-        if described.name not in SERVICES:
-            shutil.rmtree(described)
-    compileall.compile_dir(made, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
+    if (made / "botocore").exists():
+        artefact.trim(made)
+    artefact.add_bytecode(made)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from benchmarks import performance
-from benchmarks.builds import CONTENDERS, NAMES, SERVICES
+from benchmarks.builds import CONTENDERS, NAMES
 from benchmarks.growth import Curve
 from benchmarks.report import ROOT, document, results
 from benchmarks.targets import SLACK, TARGETS, Quartiles, misses, ratios
@@ -58,9 +58,3 @@ def test_contenders_have_the_versions_that_ours_has() -> None:
         for requirement in (CONTENDERS / name / "requirements.txt").read_text().split():
             package, version = requirement.split("==")
             assert pinned.get(package, version) == version
-
-
-def test_contenders_are_trimmed_as_ours_is() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-
-    assert f"CLIENTS := {' '.join(SERVICES)}#" in makefile
