@@ -25,7 +25,7 @@ from rich.progress import Progress
 from benchmarks import cold, growth, instructions, performance, picture, warm
 from benchmarks.builds import NAMES, Build, builds
 from benchmarks.judged import JUDGED, Judged, Scale, Steps, judged
-from benchmarks.report import results
+from benchmarks.report import publish, results, show
 from benchmarks.rig import Contender, Endpoints, Rig, rate, standing
 from benchmarks.targets import misses
 from proof.runtime import ARTEFACT
@@ -35,7 +35,7 @@ QUICK = Scale(starts=7, batches=15, batch=12, verifications=30)
 
 ONCE = ("ours", "floor", "openai", "standardwebhooks")
 """Those that publish a delivery once. All but ours can do without."""
-IMPORT_TIMES = results("bench").with_name("importtime.txt")
+IMPORT_TIMES = results("performance").with_name("importtime.txt")
 
 
 def by_form(build: Build) -> list[Contender]:
@@ -141,7 +141,7 @@ def _origin() -> dict[str, Any]:
 
 
 def _write(figures: performance.Figures) -> None:
-    performance.write(figures)
+    publish("performance", figures, list(performance.tables(figures)))
     picture.draw(figures)
 
 
@@ -153,14 +153,14 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write docs/performance.md anew from the last run's file")
     options = parser.parse_args()
     if options.write:
-        _write(json.loads(results("bench").read_text()))
+        _write(json.loads(results("performance").read_text()))
         return
     if not ARTEFACT.exists():
         sys.exit(f"There is nothing in {ARTEFACT}: run `make build`")
     with TemporaryDirectory() as folder, Progress(console=Console(stderr=True)) as progress:
         found, figures = asyncio.run(compare(Path(folder), progress, quick=options.quick))
     if options.quick:
-        performance.show(figures)
+        show(performance.targets(figures))
     else:
         _write(_origin() | figures)
     if missed := misses(found.ratios()):

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from proof.runtime import ARTEFACT, ROOT
+from proof import ROOT
+from proof.runtime import ARTEFACT
 from webhooks import artefact
 
 CONTENDERS = ROOT / "benchmarks/contenders"

@@ -15,6 +15,7 @@ from rich.console import Console
 from benchmarks import delivery, inputs, report
 from benchmarks.delivery import Footprint
 from benchmarks.inputs import ANSWER, ARCHIVE_DAYS, COLD_SHARE, INIT_CPU, MEMORY, OTHERS, PRICES, SAMPLED, VCPU
+from proof.documents import markdown
 
 SIZES = (128, 256, 512, 1024, VCPU)
 MONTH = 30 * 86_400  # seconds
@@ -153,19 +154,19 @@ def tables(found: Mapping[str, Any]) -> list[str]:
     """The results as docs/cost.md has them."""
     sum_of_all = ["**total**", "", f"**{found['total']:.2f}**"]
     return [
-        report.markdown(["a million deliveries", "arithmetic", "$"], [*_lines(found["per_million"]), sum_of_all]),
+        markdown(["a million deliveries", "arithmetic", "$"], [*_lines(found["per_million"]), sum_of_all]),
         _sizes(found["by_memory"]),
-        report.markdown(
+        markdown(
             ["logged, with each published delivery", "bytes"],
             [[place, f"{size}"] for place, size in found["footprint"]["logged"].items()],
         ),
-        report.markdown(["a month", "arithmetic", "$"], _lines(found["monthly"])),
-        report.markdown(["a million environments", "arithmetic", "$"], _lines(found["snapstart"])),
-        report.markdown(
+        markdown(["a month", "arithmetic", "$"], _lines(found["monthly"])),
+        markdown(["a million environments", "arithmetic", "$"], _lines(found["snapstart"])),
+        markdown(
             ["a million events a month", "what it is", "$"],
             found["others"],
         ),
-        report.markdown(
+        markdown(
             ["list price", "$", ""],
             [[f"[{p.what}]({p.source})", _price(p.value), p.unit] for p in PRICES.values()],
         ),
@@ -181,7 +182,7 @@ def _price(dollars: float) -> str:
 
 
 def _sizes(sizes: list[dict[str, float]]) -> str:
-    return report.markdown(
+    return markdown(
         ["MB", "warm, ms", "cold answer, s", "Lambda's time, $", "total, $", "on arm64, $", "total on arm64, $"],
         [
             [

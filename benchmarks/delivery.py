@@ -12,7 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from benchmarks.inputs import LOG_OVERHEAD, ROOT
+from benchmarks.inputs import LOG_OVERHEAD
+from proof import ROOT
 from webhooks import gateway, samples, stacks
 from webhooks.embedded import ACCOUNT, Aws
 from webhooks.instances import Instances

@@ -4,12 +4,12 @@ Quotas and list prices are those of us-east-1, for x86_64 where it makes a diffe
 """
 
 from math import exp, log
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from samtranslator.yaml_helper import yaml_parse
 
-ROOT = Path(__file__).resolve().parents[1]
+from proof import ROOT
+
 PARAMETERS = yaml_parse((ROOT / "template.yaml").read_text())["Parameters"]
 MEMORY: int = PARAMETERS["MemorySize"]["Default"]
 ARCHIVE_DAYS: int = PARAMETERS["ArchiveRetentionDays"]["Default"]

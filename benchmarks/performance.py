@@ -1,29 +1,12 @@
 """docs/performance.md: the run's figures as tables."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import Console
-
-from benchmarks.report import document, markdown, replaced, results
 from benchmarks.targets import Quartiles
+from proof.documents import markdown
 
 type Figures = Mapping[str, Any]
-
-
-def write(figures: Figures) -> None:
-    """Write the run's file, and the document's tables, and show them."""
-    results("bench").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
-    text = document("performance").read_text()
-    for table in tables(figures):
-        text = replaced(text, table)
-    document("performance").write_text(text)
-    Console(soft_wrap=True).print("\n".join(tables(figures)), markup=False, highlight=False)
-
-
-def show(figures: Figures) -> None:
-    Console(soft_wrap=True).print(targets(figures), markup=False, highlight=False)
 
 
 def tables(figures: Figures) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from matplotlib import pyplot
 
 from benchmarks.performance import Figures, first_delivery
-from benchmarks.report import ROOT
+from proof import ROOT
 
 PICTURE = ROOT / "docs/performance.png"
 

@@ -26,6 +26,7 @@ from benchmarks.inputs import (
     VCPU,
 )
 from benchmarks.simulation import TICK, Quotas, Result, Simulation
+from proof.documents import markdown
 
 EVENTS = 1_000_000
 RATES = (10, 1_000, 100_000)
@@ -157,7 +158,7 @@ def _limits(needed: Mapping[str, Mapping[str, float]]) -> str:
         values = [needed[str(rate)][name] for rate in RATES]
         cells = [f"**{value:,.0f}**" if value > quota.value else _small(value) for value in values]
         rows.append([f"[{quota.what}]({quota.source})", f"{quota.value:,.0f} {quota.unit}", *cells])
-    return report.markdown(["quota, in us-east-1", "default", *(f"at {rate:,} a second" for rate in RATES)], rows)
+    return markdown(["quota, in us-east-1", "default", *(f"at {rate:,} a second" for rate in RATES)], rows)
 
 
 def _small(value: float) -> str:
@@ -165,7 +166,7 @@ def _small(value: float) -> str:
 
 
 def _budgets(budgets: Mapping[str, Mapping[str, float]]) -> str:
-    return report.markdown(
+    return markdown(
         ["ms, on average", *(f"at {int(memory):,} MB" for memory in budgets)],
         [[what, *(f"{of[what]:,.0f}" for of in budgets.values())] for what in budgets[str(MEMORY)]],
     )
@@ -199,7 +200,7 @@ def _bursts(scenarios: Sequence[Mapping[str, Any]]) -> str:
         ]
         for run in scenarios
     ]
-    return report.markdown(header, rows)
+    return markdown(header, rows)
 
 
 def _duration(seconds: float) -> str:

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from proof import chaos, copies, mutants, report
-from proof.runtime import ARTEFACT, ROOT, declared
+from proof import ROOT, chaos, copies, documents, mutants, report
+from proof.runtime import ARTEFACT, declared
 
 
 class Scale(NamedTuple):
@@ -61,8 +61,8 @@ def main() -> None:
     console = Console(width=120)
     for title, rows in report.tables(figures).items():
         table = Table(title, "", box=None)
-        for row in rows:
-            table.add_row(*row)
+        for label, value in rows:
+            table.add_row(label, documents.cell(value))
         console.print(table, "")
     if found := report.faults_found(figures):
         sys.exit(f"Not as promised: {', '.join(found)}. The same seed does much the same again: --seed {options.seed}")

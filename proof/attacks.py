@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from rich.progress import track
 
-from proof import figures
-from proof.fuzz.deliveries import NOW, ROOT, Delivery
+from proof import ROOT, figures
+from proof.fuzz.deliveries import NOW, Delivery
 from proof.fuzz.oracle import right_signature
 
 BUDGET = 5  # seconds for an answer

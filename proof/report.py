@@ -1,23 +1,21 @@
 """What a run has found: tables for the terminal, a file of figures, and docs/reliability.md's, made from that file."""
 
-import json
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
+from proof import ROOT, documents
 from proof.chaos import Experiment, Plan
 from proof.checks import EXPLANATIONS, VIOLATIONS
 from proof.mutants import Caught
-from proof.runtime import ROOT
 
 FIGURES: Final = ROOT / "proof/results/chaos.json"
 DOCUMENT: Final = ROOT / "docs/reliability.md"
-MARKS: Final = ("<!-- figures of proof/results/chaos.json -->\n", "<!-- end of the figures -->\n")
 
 type Figures = Mapping[str, Any]
-type Rows = Sequence[tuple[str, str]]
+type Rows = Sequence[tuple[str, int | str]]
 
 
 def figures(
@@ -58,47 +56,42 @@ def tables(of: Figures) -> dict[str, Rows]:
     died = counts.get("killed", 0) + counts.get("timed out", 0)
     return {
         "What was done": [
-            ("deliveries of OpenAI's", _number(of["deliveries"])),
-            ("invocations, with redeliveries, copies and intruders", _number(counts["invocations"])),
-            ("calls to AWS", _number(counts["calls"])),
-            *((f"of them with the fault: {name}", _number(number)) for name, number in faults.items() if number),
-            ("processes killed, by Lambda's timeout too", _number(died)),
-            ("events on the bus", _number(counts["events on the bus"])),
+            ("deliveries of OpenAI's", of["deliveries"]),
+            ("invocations, with redeliveries, copies and intruders", counts["invocations"]),
+            ("calls to AWS", counts["calls"]),
+            *((f"of them with the fault: {name}", number) for name, number in faults.items() if number),
+            ("processes killed, by Lambda's timeout too", died),
+            ("events on the bus", counts["events on the bus"]),
+            ("seconds to the longest answer", of["longest answer, s"]),
         ],
-        "What must not happen": [
-            (f"{name}: {VIOLATIONS[name]}", _number(number)) for name, number in of["violations"].items()
-        ],
+        "What must not happen": [(f"{name}: {VIOLATIONS[name]}", number) for name, number in of["violations"].items()],
         "Events on the bus again, each with its reason": [
-            (EXPLANATIONS[name], _number(number)) for name, number in of["explained"].items()
+            (EXPLANATIONS[name], number) for name, number in of["explained"].items()
         ],
         "Eight copies of a delivery at once": [
-            *((f"answered {answer}", _number(number)) for answer, number in copies["answers"].items()),
-            ("not published exactly once, or answered otherwise", _number(copies["wrong"])),
+            *((f"answered {answer}", number) for answer, number in copies["answers"].items()),
+            ("not published exactly once, or answered otherwise", copies["wrong"]),
         ],
         "A receiver that": [(name, f"is caught: {one['by']}") for name, one in of["mutants"].items()],
+        "The run": [
+            ("command", f"`{of['command']}`"),
+            ("seed", str(of["seed"])),
+            ("processes of the receiver", of["processes"]),
+            ("minutes", of["seconds"] // 60),
+            *of["versions"].items(),
+        ],
     }
 
 
-def markdown(of: Figures) -> str:
-    """The figures as docs/reliability.md has them."""
-    versions = ", ".join(f"{name} {number}" for name, number in of["versions"].items())
-    lines = [
-        f"`{of['command']}`, seed {of['seed']}, {of['processes']} processes, {_number(of['seconds'] // 60)} minutes; "
-        f"the longest answer took {of['longest answer, s']} s. {versions}."
-    ]
+def markdown(of: Figures) -> Iterator[str]:
+    """The tables as docs/reliability.md has them."""
     for title, rows in tables(of).items():
-        lines += ["", f"| {title} | |", "| --- | --- |", *(f"| {label} | {value} |" for label, value in rows)]
-    return "\n".join(lines) + "\n"
+        yield documents.markdown([title, ""], rows)
 
 
 def write(of: Figures) -> None:
     """Write the file and, from it, the document."""
-    FIGURES.parent.mkdir(exist_ok=True)
-    FIGURES.write_text(json.dumps(of, indent=2) + "\n")
-    begin, end = MARKS
-    before, _, rest = DOCUMENT.read_text().partition(begin)
-    _, _, after = rest.partition(end)
-    DOCUMENT.write_text(before + begin + "\n" + markdown(of) + "\n" + end + after)
+    documents.write(FIGURES, DOCUMENT, of, markdown(of))
 
 
 def faults_found(of: Figures) -> list[str]:
@@ -108,7 +101,3 @@ def faults_found(of: Figures) -> list[str]:
         *([f"{of['copies']['wrong']} of the copies' trials"] if of["copies"]["wrong"] else []),
         *(f"not caught: {name}" for name, one in of["mutants"].items() if not one["by"]),
     ]
-
-
-def _number(number: float) -> str:
-    return f"{number:,}"

@@ -15,11 +15,10 @@ from itertools import count
 from pathlib import Path
 from typing import Self
 
-from proof import http
+from proof import ROOT, http
 from webhooks.embedded import Aws
 from webhooks.instances import Function
 
-ROOT = Path(__file__).resolve().parents[1]
 ARTEFACT = ROOT / ".aws-sam/build/ReceiverFunction"
 TIMEOUT = 10
 """Seconds that template.yaml gives the function; a claim that a process leaves behind holds for as long."""

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from proof import figures
-from proof.fuzz.deliveries import CORPUS, ROOT, samples
+from proof import ROOT, figures
+from proof.fuzz.deliveries import CORPUS, samples
 
 TARGETS = ("verify", "unwrap", "handler")
 

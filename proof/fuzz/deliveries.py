@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from openai_webhooks import decode_secret
+from proof import ROOT
 from webhooks.gateway import PATH, WRITTEN_AT, request_event
 from webhooks.samples import DEVELOPMENT_SECRET
 
 NOW = WRITTEN_AT  # what the clock says, in Unix seconds: that of the deliveries in events/
 KEY = decode_secret(DEVELOPMENT_SECRET)
-ROOT = Path(__file__).resolve().parents[2]
 CORPUS = Path(__file__).parent / "corpus"
 
 _DIRECT = "isbase64encoded"

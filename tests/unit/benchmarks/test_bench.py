@@ -8,13 +8,14 @@ import pytest
 from benchmarks import performance
 from benchmarks.builds import CONTENDERS, NAMES
 from benchmarks.growth import Curve
-from benchmarks.report import ROOT, document, results
+from benchmarks.report import document, results
 from benchmarks.targets import SLACK, TARGETS, Quartiles, misses, ratios
+from proof import ROOT
 
 
 @pytest.fixture(scope="module")
 def figures() -> Any:
-    return json.loads(results("bench").read_text())
+    return json.loads(results("performance").read_text())
 
 
 def test_the_document_has_the_tables_of_the_last_run(figures: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import cost, inputs, report, scale
 from benchmarks.delivery import Footprint
+from proof import ROOT
 
 
 def found(name: str) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def test_no_delivery_of_a_documented_burst_is_given_up() -> None:
 
 def test_readme_has_the_costs() -> None:
     results = found("cost")
-    readme = prose(inputs.ROOT / "README.md")
+    readme = prose(ROOT / "README.md")
     lines = {name: f"${dollars:.2f}" for name, (_, dollars) in (results["per_million"] | results["monthly"]).items()}
 
     assert f"${results['total']:.2f} per million deliveries" in readme
@@ -103,13 +104,3 @@ def test_prose_has_the_figures_of_the_tables() -> None:
         {8: "eight times"}[round(restored / initialized)],
     ):
         assert text in prose(report.document("cost"))
-
-
-def test_table_takes_the_place_of_the_one_with_its_header() -> None:
-    table = report.markdown(["a", "b"], [["1", "2"]])
-
-    text = report.replaced("before\n\n| a | b |\n| --- | --- |\n| 0 | 0 |\n| 0 | 0 |\n\n| a |\n", table)
-
-    assert text == "before\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\n| a |\n"
-    with pytest.raises(ValueError, match="0 tables"):
-        report.replaced("nothing", table)

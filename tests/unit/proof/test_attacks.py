@@ -44,4 +44,5 @@ def test_welch() -> None:
 @pytest.mark.parametrize("name", figures.TABLES)
 def test_the_document_says_what_was_measured(name: str) -> None:
     document = figures.DOCUMENT.read_text()
-    assert figures.with_table(document, name) == document
+    for table in figures.TABLES[name](figures.read(name)):
+        assert table in document

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from proof import ROOT
 from proof.mutants import MUTANTS, Mutant, mutate
-from proof.runtime import ROOT
 
 
 @pytest.mark.parametrize("mutant", [pytest.param(mutant, id=mutant.name) for mutant in MUTANTS])
