@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import distribution
 from importlib.util import MAGIC_NUMBER, cache_from_source
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
+from proof import ROOT, runtime
+from proof.runtime import ARTEFACT
 from webhooks import gateway, samples
 from webhooks.embedded import Aws
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Bus, Delivery
 
-ROOT = Path(__file__).resolve().parents[2]
-ARTEFACT = ROOT / ".aws-sam/build/ReceiverFunction"
 SECRET = samples.new_secret()
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the runtime emulator runs on Linux")
@@ -43,11 +42,7 @@ def invoke(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Invok
     aws.client("secretsmanager").put_secret_value(SecretId=stack.secrets["SigningSecret"], SecretString=SECRET)
     function = stack.functions["ReceiverFunction"]
     # Python's path is the artefact and the runtime client alone, so that a package missing from the artefact is missed.
-    runtime = tmp_path_factory.mktemp("runtime")
-    for name in ("awslambdaric", "simplejson", "snapshot-restore-py"):
-        package = distribution(name)
-        for top in {file.parts[0] for file in package.files or []} - {"..", "__pycache__"}:
-            (runtime / top).symlink_to(str(package.locate_file(top)))
+    client = runtime.client(tmp_path_factory.mktemp("runtime") / "client")
     (emulator,) = ROOT.glob(f".venv-sam/lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-{_machine()}")
     address, api = f"127.0.0.1:{_free_port()}", f"127.0.0.1:{_free_port()}"
     process = subprocess.Popen(
@@ -60,7 +55,7 @@ def invoke(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Invok
         env={
             **function.environment,
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": f"{ARTEFACT}:{runtime}",
+            "PYTHONPATH": f"{ARTEFACT}:{client}",
             "_HANDLER": function.handler,
             "LAMBDA_TASK_ROOT": str(ARTEFACT),
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
