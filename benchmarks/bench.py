@@ -27,7 +27,7 @@ from benchmarks.builds import NAMES, Build, builds
 from benchmarks.judged import JUDGED, Judged, Scale, Steps, judged
 from benchmarks.report import publish, results, show
 from benchmarks.rig import Contender, Endpoints, Rig, rate, standing
-from benchmarks.targets import misses
+from benchmarks.targets import misses, ratios
 from proof.runtime import ARTEFACT
 
 FULL = Scale(starts=11, batches=20, batch=25, verifications=100)
@@ -85,6 +85,9 @@ async def beside(
             phases[name].append(await cold.phases(contender, rig, endpoints))
             advance()
     IMPORT_TIMES.write_text(await cold.import_times(made["ours"], rig, endpoints))
+    rounds = 60
+    advance = steps("deliveries after pauses", rounds)
+    paused = await warm.after_pauses(once, rig, endpoints, rounds=rounds, advance=advance)
     most = 4
     advance = steps("processes side by side", most * len(once))
     processes: dict[str, dict[str, Any]] = {contender.name: {} for contender in once}
@@ -101,6 +104,11 @@ async def beside(
                 phase: median(seconds) * 1e3 for phase, seconds in zip(cold.PHASES, zip(*of, strict=True), strict=True)
             }
             for name, of in phases.items()
+        },
+        "after_pauses": {
+            name: warm.percentiles(delivered)
+            | {"ratio": ratios([one.cpu for one in paused["ours"]], [one.cpu for one in delivered])._asdict()}
+            for name, delivered in paused.items()
         },
         "processes": processes,
         "growth_us": {what: growth.figures(curve) for what, curve in curves.items()},

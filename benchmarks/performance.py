@@ -15,6 +15,7 @@ def tables(figures: Figures) -> Iterator[str]:
     yield cold(figures)
     yield phases(figures)
     yield warm(figures)
+    yield after_pauses(figures)
     yield processes(figures)
     yield markdown(["what stands in for AWS", "calls a second"], [["alone", f"{figures['calls_per_second']:.0f}"]])
     yield footprint(figures)
@@ -68,6 +69,18 @@ def warm(figures: Figures) -> str:
     kinds = next(iter(figures["warm"].values()))
     header = [f"{kind}, {p}" for kind in kinds for p in ("p50", "p99")]
     return markdown(["CPU µs", *header, "accepted, wall µs, p50", "p99", "calls"], rows)
+
+
+def after_pauses(figures: Figures) -> str:
+    rows = [
+        [
+            name,
+            *(f"{of[clock][p] / 1e3:.1f}" for clock in ("cpu_us", "wall_us") for p in ("p50", "p99")),
+            Quartiles(**of["ratio"]).text(".2f"),
+        ]
+        for name, of in figures["after_pauses"].items()
+    ]
+    return markdown(["after a pause", "CPU ms, p50", "p99", "wall ms, p50", "p99", "CPU, ours / this"], rows)
 
 
 def processes(figures: Figures) -> str:

@@ -1,5 +1,4 @@
 """What the contenders run in: AWS on the loopback address, which answers at once, and the environment of a process."""
-# ruff: noqa: S603, S607  # the commands are its own
 
 import asyncio
 import compileall
@@ -9,11 +8,12 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import trustme
 from botocore.httpsession import DEFAULT_CA_BUNDLE
 
 from proof import http, runtime, services
@@ -56,6 +56,8 @@ class Endpoints(NamedTuple):
 
     plain: Mapping[str, str]
     tls: Mapping[str, str]
+    hang_up: Callable[[], None]
+    """Ends all connections over TLS."""
 
 
 @asynccontextmanager
@@ -67,6 +69,8 @@ async def standing(folder: Path) -> AsyncIterator[tuple[Rig, Endpoints]]:
     function = runtime.declared()
     rig = Rig(runtime.environment(function, endpoint="", beside=client))
     tls, bundle = _certificate(folder)
+    # As in Lambda, there is one bundle: botocore asks this module for it where none is set.
+    (client / "certifi.py").write_text(f"def where(): return {str(bundle)!r}\n")
     async with await http.listen(rig.handle) as plain, await http.listen(rig.handle, tls=tls) as secure:
         yield (
             rig,
@@ -76,6 +80,7 @@ async def standing(folder: Path) -> AsyncIterator[tuple[Rig, Endpoints]]:
                     "AWS_ENDPOINT_URL": f"https://{http.LOOPBACK}:{http.port(secure)}",
                     "AWS_CA_BUNDLE": str(bundle),
                 },
+                secure.abort_clients,
             ),
         )
         plain.abort_clients()
@@ -92,16 +97,12 @@ def _caching(call: services.Call, serve: services.Serve) -> services.Answer:
 
 
 def _certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A certificate for the loopback address, for a server, and in the bundle that its clients read."""
-    certificate, key, bundle = folder / "certificate.pem", folder / "key.pem", folder / "bundle.pem"
-    options = f"-x509 -newkey rsa:2048 -nodes -subj /CN=loopback -addext subjectAltName=IP:{http.LOOPBACK}"
-    subprocess.run(
-        ["openssl", "req", *options.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True
-    )
+    """A certificate for the loopback address, for a server, and its authority in the bundle that its clients read."""
+    authority, bundle = trustme.CA(), folder / "bundle.pem"
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
+    authority.issue_cert(http.LOOPBACK).configure_cert(context)
     # As large as the bundle that botocore reads by itself: that takes time.
-    bundle.write_bytes(Path(DEFAULT_CA_BUNDLE).read_bytes() + certificate.read_bytes())
+    bundle.write_bytes(Path(DEFAULT_CA_BUNDLE).read_bytes() + authority.cert_pem.bytes())
     return context, bundle
 
 

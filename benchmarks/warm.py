@@ -92,6 +92,26 @@ async def batches(
         return result, {name: instance.peak_memory() for name, instance in instances.items()}
 
 
+async def after_pauses(
+    contenders: Sequence[Contender], rig: Rig, endpoints: Endpoints, *, rounds: int, advance: Advance
+) -> dict[str, list[Delivered]]:
+    """By contender, accepted deliveries before each of which AWS ends all connections, as happens to idle ones."""
+    result: dict[str, list[Delivered]] = {contender.name: [] for contender in contenders}
+    async with AsyncExitStack() as stack:
+        instances = {
+            contender.name: await stack.enter_async_context(
+                running(contender, rig.environment(contender, **endpoints.tls))
+            )
+            for contender in contenders
+        }
+        for _ in range(rounds):
+            for name in random.sample(list(instances), len(instances)):
+                endpoints.hang_up()
+                result[name].append(await deliver(instances[name], delivery(), STATUSES["accepted"]))
+            advance()
+    return result
+
+
 async def side_by_side(
     contender: Contender, rig: Rig, endpoints: Endpoints, *, processes: int, size: int
 ) -> tuple[list[Delivered], float]:

@@ -1,11 +1,13 @@
 """What the function's AWS clients have in common: how long they wait, and how they say what went wrong."""
 
 from collections.abc import MutableMapping
+from functools import cache
 from typing import Any
 
 from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.httpsession import URLLib3Session, create_urllib3_context, get_cert_path
 
 # OpenAI waits a few seconds. Each of the three services is called at most once more after it has failed or
 # hung, and then given up for this delivery: 2 x 0.7 s and the pause between, so 4.5 s if all of them hang.
@@ -21,6 +23,28 @@ CONFIG = Config(
 )
 
 AwsError = (BotoCoreError, ClientError)
+
+
+@cache
+def _trusting(bundle: str) -> Any:
+    context = create_urllib3_context()
+    context.load_verify_locations(bundle)
+    return context
+
+
+def _get_ssl_context(session: Any) -> Any:
+    return _trusting(get_cert_path(session._verify))
+
+
+def _setup_ssl_cert(_session: object, pool: Any, _url: str, _verify: object) -> None:
+    pool.cert_reqs = "CERT_REQUIRED"
+
+
+# The certificate authorities are read once, at init. urllib3 would read their file for each connection, into a context
+# that has them already, and OpenSSL takes 20 ms of CPU for it. Neither it nor botocore lets a caller say that this has
+# been done: https://github.com/boto/botocore/issues/3171
+URLLib3Session._get_ssl_context = _get_ssl_context  # type: ignore[attr-defined]
+URLLib3Session._setup_ssl_cert = _setup_ssl_cert  # type: ignore[attr-defined]
 
 
 def prompt[Client: BaseClient](client: Client) -> Client:
