@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, settings, strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 if TYPE_CHECKING:
     from tests.integration.receiver.conftest import Receiver, Stack
@@ -45,7 +45,7 @@ class Deliveries(RuleBasedStateMachine):
         self.remembered_until: dict[str, float] = {}
         self.on_bus: list[str] = []
         """The id of each event that must be there, as often as it must."""
-        self.bus = self.table = "works"
+        self.bus = self.table = self.secrets_manager = "works"
         self.receiver.recover()
         self.secret = 0
         self.stack.store(SECRETS[self.secret])
@@ -61,8 +61,19 @@ class Deliveries(RuleBasedStateMachine):
         self.table = how
         self._fail()
 
+    @rule(how=st.sampled_from(["works", "refuses"]))
+    def change_secrets_manager(self, how: str) -> None:
+        """The key that was read last stays in use, however long it refuses."""
+        if how == "refuses" and self.secrets_manager == "works":
+            self.receiver.clock.advance(300)
+            self.send(event_type="batch.failed", previous=False)
+        self.secrets_manager = how
+        self._fail()
+
     def _fail(self) -> None:
         self.receiver.recover()
+        if self.secrets_manager == "refuses":
+            self.receiver.refuse("GetSecretValue")
         if self.bus == "refuses":
             self.receiver.refuse("PutEvents")
         elif self.bus == "loses its answers":
@@ -70,6 +81,7 @@ class Deliveries(RuleBasedStateMachine):
         if self.table == "refuses":
             self.receiver.refuse("PutItem")
 
+    @precondition(lambda self: self.secrets_manager == "works")
     @rule()
     def rotate(self) -> None:
         self.secret = (self.secret + 1) % len(SECRETS)
@@ -86,6 +98,8 @@ class Deliveries(RuleBasedStateMachine):
         number = next(_numbers)
         webhook_id = f"wh_{number}"
         body = json.dumps({"id": f"evt_{number}", "type": event_type}).encode()
+        # Another than the last is found by asking for it.
+        previous = previous and self.secrets_manager == "works"
         self._deliver(webhook_id, body, SECRETS[self.secret - previous])
         return webhook_id, body
 
