@@ -100,9 +100,10 @@ class Instance:
         `ahead` is by how many seconds the function's clock is ahead of this one, if it has one of its own
         (proof.clocked). Raises InvocationError, or KilledError if the process is ended.
         """
-        connection = await self._asking
+        await self.settle()
         if not self.alive:
             raise KilledError
+        connection = self._asking.result()
         self._asking, self._answer = asyncio.Future(), asyncio.Future()
         headers = {
             "Lambda-Runtime-Aws-Request-Id": str(next(_request_ids)),
