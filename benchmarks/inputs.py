@@ -3,6 +3,7 @@
 Quotas and list prices are those of us-east-1, for x86_64 where it makes a difference.
 """
 
+import json
 from math import exp, log
 from typing import Any, NamedTuple
 
@@ -43,9 +44,13 @@ class Latency(NamedTuple):
 
 
 # Measured on a development machine: a vCPU of Lambda is taken to be as fast.
-WARM_CPU = Figure("a warm delivery", 0.003, "s of CPU", "measured")
-INIT_CPU = Figure("initializing the function", 0.294, "s of CPU", "[footprint.md](footprint.md)")
-FIRST_CPU = Figure("the first delivery after that", 0.068, "s of CPU", "[footprint.md](footprint.md)")
+MEASURED = json.loads((ROOT / "benchmarks/results/performance.json").read_text())
+_WARM_US = MEASURED["warm"]["ours"]["accepted"]["cpu_us"]["p50"]
+_INIT_MS, _COLD_MS = (MEASURED["cold"]["ours, make build"][until]["median"] for until in ("init", "cpu"))
+PERFORMANCE = "[performance.md](performance.md)"
+WARM_CPU = Figure("a warm delivery", round(_WARM_US / 1e6, 4), "s of CPU", PERFORMANCE)
+INIT_CPU = Figure("initializing the function", round(_INIT_MS / 1e3, 3), "s of CPU", PERFORMANCE)
+FIRST_CPU = Figure("the first delivery after that", round((_COLD_MS - _INIT_MS) / 1e3, 3), "s of CPU", PERFORMANCE)
 PLACEMENT = Figure("a new environment, before its process begins", 0.1, "s", ASSUMED)
 
 VCPU = 1769

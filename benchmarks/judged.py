@@ -20,7 +20,7 @@ class Scale(NamedTuple):
     """How often each thing is measured."""
 
     starts: int
-    batches: int
+    batches: int  # a multiple of warm.PROCESSES
     batch: int
     verifications: int
 
@@ -104,7 +104,7 @@ async def judged(
         rounds=scale.starts,
         advance=steps("cold starts", len(starting) * (scale.starts + 1)),
     )
-    batches, memory = await warm.batches(
+    batches = await warm.batches(
         delivering,
         rig,
         endpoints,
@@ -116,6 +116,6 @@ async def judged(
         starts,
         batches,
         verification.verifications(scale.verifications),
-        memory,
+        await warm.memory(delivering, rig, endpoints),
         {contender.name: size.measure(contender.path)[1] for contender in starting},
     )

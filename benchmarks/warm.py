@@ -23,6 +23,9 @@ STATUSES: Mapping[str, Sequence[int]] = {
 }
 """Each kind of delivery, with the right answers to it."""
 
+PROCESSES = 3
+"""Of each contender, one after the other: in each, memory and hashes lie differently, and that has its price."""
+
 
 class Delivered(NamedTuple):
     """In seconds."""
@@ -69,27 +72,38 @@ async def running(contender: Contender, environment: Mapping[str, str]) -> Async
 
 async def batches(
     contenders: Sequence[Contender], rig: Rig, endpoints: Endpoints, *, rounds: int, size: int, advance: Advance
-) -> tuple[dict[str, dict[str, list[Batch]]], dict[str, int]]:
-    """By contender and kind, a batch for each round, in random order; and the peaks of memory in bytes."""
+) -> dict[str, dict[str, list[Batch]]]:
+    """By contender and kind, a batch for each round, in random order. Every few rounds, each has a new process."""
     result: dict[str, dict[str, list[Batch]]] = {
         contender.name: {kind: [] for kind in STATUSES} for contender in contenders
     }
-    async with AsyncExitStack() as stack:
-        instances = {
-            contender.name: await stack.enter_async_context(
-                running(contender, rig.environment(contender, **endpoints.plain))
-            )
-            for contender in contenders
-        }
-        turns = [(contender, kind) for contender in contenders for kind in STATUSES]
-        for _ in range(rounds):
-            for contender, kind in random.sample(turns, len(turns)):
-                instance = instances[contender.name]
-                before = rig.calls
-                delivered = [await deliver(instance, _delivery(contender, kind), STATUSES[kind]) for _ in range(size)]
-                result[contender.name][kind].append(Batch(delivered, rig.calls - before))
-                advance()
-        return result, {name: instance.peak_memory() for name, instance in instances.items()}
+    turns = [(contender, kind) for contender in contenders for kind in STATUSES]
+    for _ in range(PROCESSES):
+        async with AsyncExitStack() as stack:
+            instances = {
+                contender.name: await stack.enter_async_context(
+                    running(contender, rig.environment(contender, **endpoints.plain))
+                )
+                for contender in contenders
+            }
+            for _ in range(rounds // PROCESSES):
+                for contender, kind in random.sample(turns, len(turns)):
+                    instance, before = instances[contender.name], rig.calls
+                    delivered = [
+                        await deliver(instance, _delivery(contender, kind), STATUSES[kind]) for _ in range(size)
+                    ]
+                    result[contender.name][kind].append(Batch(delivered, rig.calls - before))
+                    advance()
+    return result
+
+
+async def memory(contenders: Sequence[Contender], rig: Rig, endpoints: Endpoints) -> dict[str, int]:
+    """The peaks, in bytes, over TLS as in Lambda."""
+    peaks = {}
+    for contender in contenders:
+        async with running(contender, rig.environment(contender, **endpoints.tls)) as instance:
+            peaks[contender.name] = instance.peak_memory()
+    return peaks
 
 
 async def after_pauses(

@@ -2,6 +2,7 @@
 
 from collections.abc import MutableMapping
 from functools import cache
+from ssl import SSLContext
 from typing import Any
 
 from botocore.client import BaseClient
@@ -25,14 +26,17 @@ CONFIG = Config(
 AwsError = (BotoCoreError, ClientError)
 
 
+# The certificate authorities are read once, at init. urllib3 would read their file for each connection, into a context
+# that has them already, and OpenSSL takes 20 ms of CPU for it. Neither it nor botocore lets a caller say that this has
+# been done, so two methods are replaced: https://github.com/boto/botocore/issues/3171
 @cache
-def _trusting(bundle: str) -> Any:
-    context = create_urllib3_context()
+def _trusting(bundle: str) -> SSLContext:
+    context: SSLContext = create_urllib3_context()
     context.load_verify_locations(bundle)
     return context
 
 
-def _get_ssl_context(session: Any) -> Any:
+def _get_ssl_context(session: Any) -> SSLContext:
     return _trusting(get_cert_path(session._verify))
 
 
@@ -40,9 +44,6 @@ def _setup_ssl_cert(_session: object, pool: Any, _url: str, _verify: object) -> 
     pool.cert_reqs = "CERT_REQUIRED"
 
 
-# The certificate authorities are read once, at init. urllib3 would read their file for each connection, into a context
-# that has them already, and OpenSSL takes 20 ms of CPU for it. Neither it nor botocore lets a caller say that this has
-# been done: https://github.com/boto/botocore/issues/3171
 URLLib3Session._get_ssl_context = _get_ssl_context  # type: ignore[attr-defined]
 URLLib3Session._setup_ssl_cert = _setup_ssl_cert  # type: ignore[attr-defined]
 
