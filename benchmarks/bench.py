@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks import cold, growth, instructions, performance, picture, warm
-from benchmarks.builds import NAMES, Build, builds
+from benchmarks.builds import Build, builds
 from benchmarks.judged import JUDGED, Judged, Scale, Steps, judged
 from benchmarks.report import publish, results, show
 from benchmarks.rig import Contender, Endpoints, Rig, rate, standing
@@ -45,6 +45,7 @@ def by_form(build: Build) -> list[Contender]:
     return [
         Contender(f"{build.name}, {form}", path, build.handler, deduplicates=build.name in ONCE)
         for form, path in (("sam build", build.plain), ("make build", build.made))
+        if path
     ]
 
 
@@ -52,8 +53,8 @@ async def compare(folder: Path, progress: Progress, *, quick: bool) -> tuple[Jud
     """Build everything, and measure what the targets are about, or all there is."""
     steps = _steps(progress)
     advance = steps("builds", 1)
-    names = ("openai", "floor") if quick else NAMES
-    built = {build.name: build for build in await asyncio.to_thread(lambda: list(builds(folder / "builds", names)))}
+    ready = await asyncio.to_thread(lambda: list(builds(folder / "builds", judged=quick)))
+    built = {build.name: build for build in ready}
     advance()
     once = [Contender(name, built[name].made, built[name].handler) for name in ONCE if name in built]
     if quick:
@@ -78,7 +79,7 @@ async def beside(
     built: Mapping[str, Build], once: list[Contender], folder: Path, rig: Rig, endpoints: Endpoints, steps: Steps
 ) -> dict[str, Any]:
     """What explains the ratios, and what they don't show."""
-    made = {name: by_form(build)[1] for name, build in built.items()}
+    made = {name: by_form(build)[-1] for name, build in built.items()}
     repetitions = 7
     advance = steps("where a cold start goes", repetitions * len(made))
     phases: dict[str, list[list[float]]] = {name: [] for name in made}

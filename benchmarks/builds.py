@@ -7,7 +7,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,17 +22,17 @@ NAMES = ("openai", "standardwebhooks", "aws_quickstart", "floor", "bare")
 class Build(NamedTuple):
     name: str
     """`ours`, or one of NAMES."""
-    plain: Path
-    """What `sam build` leaves."""
+    plain: Path | None
+    """What `sam build` leaves; None where it wasn't asked for."""
     made: Path
     """The same, trimmed and with bytecode."""
     handler: str
 
 
-def builds(folder: Path, names: Sequence[str] = NAMES) -> Iterator[Build]:
-    """Build contenders into a folder. Ours, which `make build` has made, comes first."""
-    yield Build("ours", _sam_build(folder / "ours"), ARTEFACT, "receiver.app.handler")
-    for name in names:
+def builds(folder: Path, *, judged: bool) -> Iterator[Build]:
+    """Build contenders into a folder, or only what is `judged`. Ours, which `make build` has made, comes first."""
+    yield Build("ours", None if judged else _sam_build(folder / "ours"), ARTEFACT, "receiver.app.handler")
+    for name in ("openai", "floor") if judged else NAMES:
         plain, made = folder / name, folder / f"{name}-made"
         _install(name, plain)
         _make(plain, made)

@@ -1,4 +1,4 @@
-"""docs/performance.png: cold starts by phase and warm deliveries, by contender."""
+"""docs/performance.png: cold starts by phase, warm deliveries, and those after a pause, by contender."""
 
 from matplotlib import pyplot
 
@@ -14,7 +14,7 @@ COLOURS = ("#999999", "#56B4E9", "#0072B2", "#009E73", "#E69F00")
 def draw(figures: Figures) -> None:
     names = [name for name in figures["phases_ms"] if name != "bare"]
     pyplot.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
-    figure, (start, delivery) = pyplot.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
+    figure, (start, delivery, paused) = pyplot.subplots(1, 3, figsize=(15, 3.6), layout="constrained")
     left = [0.0] * len(names)
     of_phases = {
         phase: [figures["phases_ms"][name][phase] for name in names] for phase in figures["phases_ms"][names[0]]
@@ -29,7 +29,10 @@ def draw(figures: Figures) -> None:
         warmed, [figures["warm"][name]["accepted"]["cpu_us"]["p50"] / 1e3 for name in warmed], color=COLOURS[2]
     )
     delivery.set(title="Warm accepted delivery", xlabel="CPU ms, median")
-    for axes in (start, delivery):
+    after = list(figures["after_pauses"])
+    paused.barh(after, [figures["after_pauses"][name]["cpu_us"]["p50"] / 1e3 for name in after], color=COLOURS[2])
+    paused.set(title="Accepted after a pause", xlabel="CPU ms, median")
+    for axes in (start, delivery, paused):
         axes.invert_yaxis()
     figure.savefig(PICTURE, dpi=150)
     pyplot.close(figure)
