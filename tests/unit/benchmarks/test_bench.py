@@ -25,6 +25,15 @@ def test_the_document_has_the_tables_of_the_last_run(figures: Any) -> None:
         assert table in text
 
 
+def test_readme_has_the_ratios_of_the_last_run(figures: Any) -> None:
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    cold, paused = figures["targets"][0], figures["after_pauses"]["openai"]
+
+    assert cold["what"] == "cold start, CPU, ours / openai, each as it is deployed"
+    assert f"a cold start takes {cold['ratio']['median']:.2f} of the CPU time" in readme
+    assert f"a delivery after a pause {paused['ratio']['median']:.2f}:" in readme
+
+
 def test_the_last_run_was_held_to_the_targets(figures: Any) -> None:
     assert [target["what"] for target in figures["targets"]] == [target.what for target in TARGETS]
     assert misses([Quartiles(**target["ratio"]) for target in figures["targets"]]) == []
