@@ -94,7 +94,8 @@ def _in_progress(journal: Journal, invocation: Invocation) -> bool:
 def _holds(other: Invocation, at: Invocation) -> bool:
     claim, done = other.effect("PutItem"), other.effect("UpdateItem", "DeleteItem")
     asked = [call.at for call in at.made("PutItem")]
-    if claim is None or not asked or not claim.at <= asked[-1] <= other.began + TIMEOUT:
+    # Whether a claim has ended it asks by its own clock, which it reads when it has begun.
+    if claim is None or not asked or claim.at > asked[-1] or at.began > other.began + TIMEOUT:
         return False
     if done and done.at < asked[0]:
         return False

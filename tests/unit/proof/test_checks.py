@@ -146,6 +146,7 @@ def test_an_intruder_is_never_accepted() -> None:
         pytest.param(invocation(CLAIMED, REFUSED), 5, ["stuck"], id="without a release"),
         pytest.param(invocation(CLAIMED, REFUSED, NOT_RELEASED), 10.1, ["stuck"], id="longer than a claim holds"),
         pytest.param(killed(CLAIMED), 9.9, [], id="soon after a death"),
+        pytest.param(killed(CLAIMED), 9.9999, [], id="at the moment when its claim ends"),
         pytest.param(killed(CLAIMED), 10.1, ["stuck"], id="long after a death"),
         pytest.param(invocation(NO_TABLE, PUBLISHED), 5, ["stuck"], id="without a claim"),
     ],
