@@ -29,7 +29,7 @@ class SigningKeys:
         self._current: list[bytes] = []
         self._others: list[bytes] = []
         self._problem = ""
-        self._read_at = self._due_at = self._searched_at = 0
+        self._due_at = self._searched_at = 0
 
     def candidates(self, now: int) -> Iterator[bytes]:
         """Every key that may have signed a delivery, likeliest first; `now` in Unix seconds.
@@ -38,7 +38,7 @@ class SigningKeys:
         looked for, and AWSCURRENT read afresh, so that a rotation needs no restart. Raises NotConfigured
         without a key.
         """
-        if now >= self._due_at:
+        if due := now >= self._due_at:
             self._read_current(now)
         if not self._current:
             raise NotConfigured(self._problem)
@@ -46,14 +46,14 @@ class SigningKeys:
         if now - self._searched_at < MAX_AGE:
             yield from self._others
         if now - self._searched_at >= SEARCH_INTERVAL:
+            if not due:
+                self._read_current(now)
             self._search(now)
             yield from self._current
             yield from self._others
 
     def _search(self, now: int) -> None:
         self._searched_at = now
-        if now > self._read_at:
-            self._read_current(now)
         if self._problem:
             return  # one failure is enough for a delivery to wait for
         try:
@@ -62,7 +62,6 @@ class SigningKeys:
             self._on_failure(f"{reason(error)} from Secrets Manager")
 
     def _read_current(self, now: int) -> None:
-        self._read_at = now
         try:
             self._current = self._read("AWSCURRENT")
         except NotConfigured as error:

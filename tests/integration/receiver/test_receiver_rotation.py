@@ -73,6 +73,13 @@ class TestRotation:
         for number, secret in enumerate([NEW, OLD]):
             assert receiver.deliver(webhook_id=f"wh_later_{number}", secret=secret).status == 200
 
+    def test_a_secret_that_is_replaced_in_the_second_in_which_it_was_read(
+        self, receiver: "Receiver", stack: "Stack"
+    ) -> None:
+        assert receiver.deliver(webhook_id="wh_before").status == 200
+        stack.store(NEW)
+        assert receiver.deliver(webhook_id="wh_after", secret=NEW).status == 200
+
     def test_a_pending_secret_is_accepted_before_it_becomes_the_current_one(
         self, receiver: "Receiver", stack: "Stack"
     ) -> None:

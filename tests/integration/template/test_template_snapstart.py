@@ -75,7 +75,7 @@ def test_nothing_is_read_at_init(snapshot: ModuleType, calls: list[str]) -> None
 
     assert calls == []
     assert (keys._current, keys._others, keys._problem) == ([], [], "")
-    assert (keys._read_at, keys._due_at, keys._searched_at) == (0, 0, 0)
+    assert (keys._due_at, keys._searched_at) == (0, 0)
 
 
 def test_only_what_the_environment_says_is_kept_at_init(stack: Stack, snapshot: ModuleType) -> None:
