@@ -1,19 +1,21 @@
-"""OpenAI's webhooks: verify a delivery, unwrap its event, know its type.
+"""Verify OpenAI's webhooks and unwrap their events into typed classes.
 
-No I/O, no clock, no environment: bytes, headers, keys and the time come in as arguments.
+This package does no I/O and reads neither a clock nor the environment. Bytes, headers, keys and the time are arguments.
 """
 
 from openai_webhooks.errors import (
-    InProgress as InProgress,
+    InvalidSecret as InvalidSecret,
     Malformed as Malformed,
-    NotAccepted as NotAccepted,
-    NotConfigured as NotConfigured,
-    PublishFailed as PublishFailed,
-    TooLarge as TooLarge,
     Unverified as Unverified,
+    WebhookError as WebhookError,
 )
+
+# [[[cog
+# from openai_webhooks_cli.exports import event_exports
+# cog.outl(event_exports())
+# ]]]
 from openai_webhooks.events import (
-    CATALOGUE as CATALOGUE,
+    CATALOG as CATALOG,
     AgentEnvironmentExpiredWebhookEvent as AgentEnvironmentExpiredWebhookEvent,
     AgentEnvironmentFailedWebhookEvent as AgentEnvironmentFailedWebhookEvent,
     AgentEnvironmentReadyWebhookEvent as AgentEnvironmentReadyWebhookEvent,
@@ -51,12 +53,16 @@ from openai_webhooks.events import (
     parse as parse,
     unwrap as unwrap,
 )
+
+# [[[end]]]
 from openai_webhooks.models import (
     SipHeader as SipHeader,
     WebhookEvent as WebhookEvent,
 )
 from openai_webhooks.signature import (
+    Signature as Signature,
     decode_secret as decode_secret,
+    parse_signature as parse_signature,
     sign as sign,
     verify as verify,
 )

@@ -1,11 +1,11 @@
-"""The events that OpenAI sends, as classes under OpenAI's names, and how a body becomes one of them.
+"""The events that OpenAI sends, as classes with OpenAI's names, and the functions that turn a body into one of them.
 
-Each class's docstring says when OpenAI sends it. The type is a string, not an enum: OpenAI adds types almost
-monthly, and one that has no class here yet is an event all the same.
+Each class's docstring says when OpenAI sends the event. A type is a string and not an enum, because OpenAI adds types
+almost monthly: an event whose type has no class here is still an event.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -21,146 +21,144 @@ from openai_webhooks.models import (
     NewAgentSession,
     RealtimeCall,
     ResourceEvent,
-    ResourceObjectEvent,
     TypedEvent,
-    TypedObjectEvent,
     WebhookEvent,
 )
 
 
 class ResponseCompletedWebhookEvent(ResourceEvent):
-    """A background response has finished: retrieve it by `data.id`."""
+    """A background response finished. Retrieve it by `data.id`."""
 
     type: Literal["response.completed"]
 
 
 class ResponseFailedWebhookEvent(ResourceEvent):
-    """A background response has ended with an error."""
+    """A background response failed."""
 
     type: Literal["response.failed"]
 
 
 class ResponseCancelledWebhookEvent(ResourceEvent):
-    """A background response was cancelled before it finished."""
+    """A background response was canceled before it finished."""
 
     type: Literal["response.cancelled"]
 
 
 class ResponseIncompleteWebhookEvent(ResourceEvent):
-    """A background response stopped early, for instance at its token limit."""
+    """A background response stopped early, for example at its token limit."""
 
     type: Literal["response.incomplete"]
 
 
 class BatchCompletedWebhookEvent(ResourceEvent):
-    """A batch has been worked through: fetch its output and error files."""
+    """A batch finished. Fetch its output and error files."""
 
     type: Literal["batch.completed"]
 
 
 class BatchFailedWebhookEvent(ResourceEvent):
-    """A batch could not be run, for instance because its input file is not valid."""
+    """A batch could not run, for example because its input file is not valid."""
 
     type: Literal["batch.failed"]
 
 
 class BatchExpiredWebhookEvent(ResourceEvent):
-    """A batch was not done within its completion window."""
+    """A batch did not finish within its completion window. It can have partial results."""
 
     type: Literal["batch.expired"]
 
 
 class BatchCancelledWebhookEvent(ResourceEvent):
-    """A batch was cancelled."""
+    """A batch was canceled."""
 
     type: Literal["batch.cancelled"]
 
 
 class FineTuningJobSucceededWebhookEvent(ResourceEvent):
-    """A fine-tuning job has finished: its model can be used."""
+    """A fine-tuning job finished. You can use its model."""
 
     type: Literal["fine_tuning.job.succeeded"]
 
 
 class FineTuningJobFailedWebhookEvent(ResourceEvent):
-    """A fine-tuning job has ended with an error."""
+    """A fine-tuning job failed."""
 
     type: Literal["fine_tuning.job.failed"]
 
 
 class FineTuningJobCancelledWebhookEvent(ResourceEvent):
-    """A fine-tuning job was cancelled."""
+    """A fine-tuning job was canceled."""
 
     type: Literal["fine_tuning.job.cancelled"]
 
 
 class EvalRunSucceededWebhookEvent(ResourceEvent):
-    """An eval run has finished: its results can be read."""
+    """An eval run finished. You can read its results."""
 
     type: Literal["eval.run.succeeded"]
 
 
 class EvalRunFailedWebhookEvent(ResourceEvent):
-    """An eval run has ended with an error."""
+    """An eval run failed."""
 
     type: Literal["eval.run.failed"]
 
 
 class EvalRunCanceledWebhookEvent(ResourceEvent):
-    """An eval run was cancelled."""
+    """An eval run was canceled."""
 
     type: Literal["eval.run.canceled"]
 
 
 class VideoCompletedWebhookEvent(ResourceEvent):
-    """A video has been made. (OpenAI documents no payload for it: `data.id` is assumed.)"""
+    """A video is ready. (OpenAI documents no payload for this type; `data.id` is assumed.)"""
 
     type: Literal["video.completed"]
 
 
 class VideoFailedWebhookEvent(ResourceEvent):
-    """A video could not be made. (OpenAI documents no payload for it: `data.id` is assumed.)"""
+    """A video could not be made. (OpenAI documents no payload for this type; `data.id` is assumed.)"""
 
     type: Literal["video.failed"]
 
 
 class RealtimeCallIncomingWebhookEvent(TypedEvent):
-    """A SIP call rings: accept or reject it at once, by `data.call_id`."""
+    """A SIP call is incoming. Accept or reject it at once, by `data.call_id`."""
 
     data: RealtimeCall
     type: Literal["realtime.call.incoming"]
 
 
 class LiveCallIncomingWebhookEvent(TypedEvent):
-    """A SIP call rings. Deprecated by OpenAI in favour of `live.transport.incoming`."""
+    """A SIP call is incoming. OpenAI deprecated this type in favor of `live.transport.incoming`."""
 
     data: LiveCall
     type: Literal["live.call.incoming"]
 
 
 class LiveTransportIncomingWebhookEvent(TypedEvent):
-    """A SIP call rings for the Live API. The same call can come as `realtime.call.incoming` too."""
+    """A SIP call is incoming for the Live API. `realtime.call.incoming` can announce the same call."""
 
     data: LiveSipTransport
     type: Literal["live.transport.incoming"]
 
 
-class LiveTransportConnectedWebhookEvent(TypedObjectEvent):
-    """A Live session runs over WebRTC: a sideband observer can attach, by `data.session_id`."""
+class LiveTransportConnectedWebhookEvent(TypedEvent):
+    """A Live session is connected over WebRTC. A sideband observer can attach, by `data.session_id`."""
 
     data: LiveWebrtcTransport
     type: Literal["live.transport.connected"]
 
 
-class AgentSessionCreatedWebhookEvent(TypedObjectEvent):
-    """An agent session was created; `data.connect` is where a self-hosted environment connects."""
+class AgentSessionCreatedWebhookEvent(TypedEvent):
+    """An agent session was created. A self-hosted environment connects at `data.connect`."""
 
     data: NewAgentSession
     type: Literal["agent.session.created"]
 
 
 class AgentSessionInProgressWebhookEvent(AgentSessionEvent):
-    """An agent session has begun to work."""
+    """An agent session started to work."""
 
     type: Literal["agent.session.in_progress"]
 
@@ -171,87 +169,118 @@ class AgentSessionIdleWebhookEvent(AgentSessionEvent):
     type: Literal["agent.session.idle"]
 
 
-class AgentSessionActionRequiredWebhookEvent(TypedObjectEvent):
-    """An agent session waits for somebody to act: `data.required_action` says on what."""
+class AgentSessionActionRequiredWebhookEvent(TypedEvent):
+    """An agent session waits for someone to act. `data.required_action` says what is needed."""
 
     data: AgentSessionAction
     type: Literal["agent.session.action_required"]
 
 
 class AgentSessionFailedWebhookEvent(AgentSessionEvent):
-    """An agent session has ended with an error."""
+    """An agent session failed."""
 
     type: Literal["agent.session.failed"]
 
 
-class AgentEnvironmentReadyWebhookEvent(ResourceObjectEvent):
-    """An environment that OpenAI hosts was set up ahead of its session and is ready."""
+class AgentEnvironmentReadyWebhookEvent(ResourceEvent):
+    """An environment that OpenAI hosts is ready. It was set up before its session."""
 
     type: Literal["agent.environment.ready"]
 
 
-class AgentEnvironmentSuspendedWebhookEvent(ResourceObjectEvent):
-    """An agent's environment was suspended; it can resume from its snapshot."""
+class AgentEnvironmentSuspendedWebhookEvent(ResourceEvent):
+    """An agent's environment was suspended. It can resume from its snapshot."""
 
     type: Literal["agent.environment.suspended"]
 
 
-class AgentEnvironmentExpiredWebhookEvent(ResourceObjectEvent):
-    """An agent's environment has expired and can no longer resume."""
+class AgentEnvironmentExpiredWebhookEvent(ResourceEvent):
+    """An agent's environment expired and can no longer resume."""
 
     type: Literal["agent.environment.expired"]
 
 
-class AgentEnvironmentFailedWebhookEvent(ResourceObjectEvent):
-    """An environment that OpenAI hosts could not be set up ahead of its session."""
+class AgentEnvironmentFailedWebhookEvent(ResourceEvent):
+    """An environment that OpenAI hosts could not be set up before its session."""
 
     type: Literal["agent.environment.failed"]
 
 
-class SafetyAlertCreatedWebhookEvent(ResourceObjectEvent):
-    """A safety alert is there for one of your projects."""
+class SafetyAlertCreatedWebhookEvent(ResourceEvent):
+    """OpenAI raised a safety alert for one of your projects."""
 
     type: Literal["safety.alert.created"]
 
 
-class SafetyOrgAlertCreatedWebhookEvent(ResourceObjectEvent):
-    """A safety alert is there for the whole workspace."""
+class SafetyOrgAlertCreatedWebhookEvent(ResourceEvent):
+    """OpenAI raised a safety alert for the whole organization."""
 
     type: Literal["safety.org_alert.created"]
 
 
-class SafetyWarningIssuedWebhookEvent(ResourceObjectEvent):
-    """OpenAI has issued a warning about one of your end users, by safety identifier."""
+class SafetyWarningIssuedWebhookEvent(ResourceEvent):
+    """OpenAI issued a warning about one of your end users, by safety identifier."""
 
     type: Literal["safety.warning_issued"]
 
 
-class SafetyDeactivationIssuedWebhookEvent(ResourceObjectEvent):
-    """OpenAI has deactivated one of your end users, by safety identifier."""
+class SafetyDeactivationIssuedWebhookEvent(ResourceEvent):
+    """OpenAI deactivated one of your end users, by safety identifier."""
 
     type: Literal["safety.deactivation_issued"]
 
 
 class SafetyIdentifierBlockedWebhookEvent(TypedEvent):
-    """A request was blocked; `data.safety_identifier` is the end user you sent it for."""
+    """A request was blocked. `data.safety_identifier` is the end user you sent it for."""
 
     data: BlockedSafetyIdentifier
     type: Literal["safety_identifier.blocked"]
 
 
-CATALOGUE: Final[Mapping[str, type[TypedEvent]]] = {
-    get_args(event.model_fields["type"].annotation)[0]: event
-    for event in list(globals().values())
-    if isinstance(event, type) and issubclass(event, TypedEvent) and event.__module__ == __name__
+CATALOG: Final[Mapping[str, type[TypedEvent]]] = {
+    "response.completed": ResponseCompletedWebhookEvent,
+    "response.failed": ResponseFailedWebhookEvent,
+    "response.cancelled": ResponseCancelledWebhookEvent,
+    "response.incomplete": ResponseIncompleteWebhookEvent,
+    "batch.completed": BatchCompletedWebhookEvent,
+    "batch.failed": BatchFailedWebhookEvent,
+    "batch.expired": BatchExpiredWebhookEvent,
+    "batch.cancelled": BatchCancelledWebhookEvent,
+    "fine_tuning.job.succeeded": FineTuningJobSucceededWebhookEvent,
+    "fine_tuning.job.failed": FineTuningJobFailedWebhookEvent,
+    "fine_tuning.job.cancelled": FineTuningJobCancelledWebhookEvent,
+    "eval.run.succeeded": EvalRunSucceededWebhookEvent,
+    "eval.run.failed": EvalRunFailedWebhookEvent,
+    "eval.run.canceled": EvalRunCanceledWebhookEvent,
+    "video.completed": VideoCompletedWebhookEvent,
+    "video.failed": VideoFailedWebhookEvent,
+    "realtime.call.incoming": RealtimeCallIncomingWebhookEvent,
+    "live.call.incoming": LiveCallIncomingWebhookEvent,
+    "live.transport.incoming": LiveTransportIncomingWebhookEvent,
+    "live.transport.connected": LiveTransportConnectedWebhookEvent,
+    "agent.session.created": AgentSessionCreatedWebhookEvent,
+    "agent.session.in_progress": AgentSessionInProgressWebhookEvent,
+    "agent.session.idle": AgentSessionIdleWebhookEvent,
+    "agent.session.action_required": AgentSessionActionRequiredWebhookEvent,
+    "agent.session.failed": AgentSessionFailedWebhookEvent,
+    "agent.environment.ready": AgentEnvironmentReadyWebhookEvent,
+    "agent.environment.suspended": AgentEnvironmentSuspendedWebhookEvent,
+    "agent.environment.expired": AgentEnvironmentExpiredWebhookEvent,
+    "agent.environment.failed": AgentEnvironmentFailedWebhookEvent,
+    "safety.alert.created": SafetyAlertCreatedWebhookEvent,
+    "safety.org_alert.created": SafetyOrgAlertCreatedWebhookEvent,
+    "safety.warning_issued": SafetyWarningIssuedWebhookEvent,
+    "safety.deactivation_issued": SafetyDeactivationIssuedWebhookEvent,
+    "safety_identifier.blocked": SafetyIdentifierBlockedWebhookEvent,
 }
-"""Each known type, with its class."""
+"""Every known type and its class."""
 
 
 def unwrap(body: bytes) -> WebhookEvent:
-    """The event in a delivery's body. Call it after `verify`.
+    """Return the event in a delivery's body. Call it after `verify`.
 
-    Raises Malformed unless the body is strict JSON (RFC 8259: UTF-8, no BOM, no NaN or Infinity; at most 200
-    levels deep), an object, with a `type` that a bus can carry: 1 to 128 characters.
+    Raises Malformed unless the body is an object in strict JSON with a `type` of 1 to 128 characters, which is what
+    EventBridge accepts. Strict JSON is RFC 8259: UTF-8 without a BOM, no NaN or Infinity, at most 200 levels deep.
     """
     try:
         fields = from_json(body, allow_inf_nan=False)
@@ -261,20 +290,19 @@ def unwrap(body: bytes) -> WebhookEvent:
 
 
 def parse(fields: Any) -> WebhookEvent:
-    """The event in decoded JSON, for instance in the `detail` that a rule delivers.
+    """Return the event in decoded JSON, for example in the `detail` that a rule delivers.
 
-    Its class is chosen by `type` alone. An unknown type, and a known one that does not fit its class, give a
-    plain WebhookEvent (see there). Raises Malformed without a `type` of 1 to 128 characters.
+    `type` alone decides the class. An event of an unknown type, or an event that does not fit the class of its type,
+    becomes a plain WebhookEvent. In the second case `drift` says where it does not fit. Raises Malformed without a
+    `type` of 1 to 128 characters.
     """
     try:
         event = WebhookEvent.model_validate(fields)
     except ValidationError:
         raise Malformed("the body is not an object with a `type` of 1 to 128 characters") from None
-    if event.type not in CATALOGUE:
+    if event.type not in CATALOG:
         return event
     try:
-        return CATALOGUE[event.type].model_validate(fields)
+        return CATALOG[event.type].model_validate(fields)
     except ValidationError as error:
-        departures = error.errors(include_url=False, include_context=False, include_input=False)
-        event._drift = "; ".join(f"{'.'.join(map(str, d['loc']))}: {d['type']}" for d in departures)
-        return event
+        return event.with_drift(error)

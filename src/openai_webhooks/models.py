@@ -1,20 +1,20 @@
-"""What every event has in common, and the few shapes that its `data` takes.
+"""What all events have in common, and the shapes of their `data`.
 
-Fields, optionality and literals are those of openai-python's `openai.types.webhooks`. Fields that OpenAI adds
-later are kept.
+Fields, optional fields and literals are those of openai-python's `openai.types.webhooks`, with one exception: `object`
+is optional in every event. Fields that OpenAI adds later are kept.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 
 class Model(BaseModel):
-    """Base of all: strict, immutable, open to new fields, and silent about its values."""
+    """Base class of all models: strict, immutable, open to new fields. Its repr shows no payload."""
 
-    # strict: a `created_at` that turns into a string is a change to hear of, not one to paper over.
-    # hide_input_in_errors and __repr_args__: no payload in an exception's text or a repr.
-    # defer_build: a receiver meets few of the types, so each validator is built when its first event comes.
+    # strict: a `created_at` that becomes a string is a change to report, not to convert.
+    # hide_input_in_errors and __repr_args__: no payload in an exception's text or in a repr.
+    # defer_build: a receiver sees few of the types, so a validator is built when its first event arrives.
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, hide_input_in_errors=True, defer_build=True)
 
     def __repr_args__(self) -> list[tuple[str, str]]:
@@ -22,10 +22,10 @@ class Model(BaseModel):
 
 
 class WebhookEvent(Model):
-    """Any event. In an instance of this very class all but `type` is unchecked, in `model_extra` as it came.
+    """Any event. A plain WebhookEvent validates only `type`; everything else is in `model_extra`, unchecked.
 
-    That is an event of a type that is not in the catalogue, or one that does not fit its type's class: then
-    `drift` says why.
+    An event is a plain WebhookEvent if its type is not in the catalog, or if it does not fit the class of its type. In
+    the second case `drift` says where.
     """
 
     type: str = Field(min_length=1, max_length=128)
@@ -34,21 +34,27 @@ class WebhookEvent(Model):
 
     @property
     def drift(self) -> str | None:
-        """Where the event departs from its type's class, without values: `data.id: missing`."""
+        """Where the event does not fit the class of its type, without values: `data.id: missing`."""
         return self._drift
+
+    def with_drift(self, error: ValidationError) -> Self:
+        """Return a copy of the event whose `drift` names the fields in `error`."""
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        event = self.model_copy()
+        event._drift = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['type']}" for fault in faults)
+        return event
 
     def __repr_args__(self) -> list[tuple[str, str]]:
         return [("type", self.type)]
 
 
 class TypedEvent(WebhookEvent):
+    """An event of a known type."""
+
     id: str
-    created_at: int  # Unix seconds
+    created_at: int
+    """Unix seconds."""
     object: Literal["event"] | None = None
-
-
-class TypedObjectEvent(TypedEvent):
-    object: Literal["event"]
 
 
 class Resource(Model):
@@ -56,18 +62,18 @@ class Resource(Model):
 
 
 class SipHeader(Model):
-    """One header of a SIP INVITE. Untrusted: the caller wrote it."""
+    """One header of a SIP INVITE. Do not trust it: the caller wrote it."""
 
     name: str
     value: str
 
 
 class SipCall(Model):
-    # FailFast: the caller decides how many there are, and to tell of each wrong one takes a second a MiB.
+    # FailFast: the caller controls the number of headers, and reporting every invalid one costs about 1 s per MiB.
     sip_headers: Annotated[list[SipHeader], FailFast()]
-    """In the order in which they came, repeated ones included."""
+    """In the order they arrived. Names can repeat."""
     sip_media_security: Literal["rtp", "srtp"] | str | None = None
-    """How the media are protected; absent where unknown, and other values may come."""
+    """How the media are protected. None if unknown; other values are possible."""
 
 
 class RealtimeCall(SipCall):
@@ -120,9 +126,5 @@ class ResourceEvent(TypedEvent):
     data: Resource
 
 
-class ResourceObjectEvent(TypedObjectEvent):
-    data: Resource
-
-
-class AgentSessionEvent(TypedObjectEvent):
+class AgentSessionEvent(TypedEvent):
     data: AgentSession

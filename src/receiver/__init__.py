@@ -1,1 +1,1 @@
-"""The function behind the URL that OpenAI calls."""
+"""The Lambda function behind the URL. Start to read in `app.py`, then `receiver.py`."""

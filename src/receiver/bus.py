@@ -1,54 +1,62 @@
-"""The event bus: what an event looks like on it, and putting it there."""
+"""The event bus: the form of an event on it, and how to publish one."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from openai_webhooks import PublishFailed, TooLarge, WebhookEvent
-from receiver.aws import AwsError, reason
+from openai_webhooks import WebhookEvent
+from receiver.aws import AwsError, error_code
+from receiver.rejections import PublishFailed, TooLarge
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
 
-# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html#eb-putevent-size: in bytes, of
-# which Time takes 14.
-MAX_ENTRY = 1024 * 1024
-_TIME = 14
-_YEAR_10000 = 253_402_300_800
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html#eb-putevent-size
+MAX_ENTRY_BYTES = 1024 * 1024
+_TIME_BYTES = 14
+
+_YEAR_10000 = 253_402_300_800  # Unix seconds; datetime ends before it
 
 
-def entry(body: bytes, event: WebhookEvent, *, bus_name: str, source: str) -> "PutEventsRequestEntryTypeDef":
-    """The PutEvents entry of a delivery: its body verbatim, under OpenAI's own type.
+class EventBus:
+    """The bus that the receiver publishes to."""
 
-    Raises TooLarge where EventBridge would refuse it for its size.
-    """
-    if _TIME + len(source.encode()) + len(event.type.encode()) + len(body) > MAX_ENTRY:
-        raise TooLarge(f"the event does not fit into the {MAX_ENTRY} bytes of an event bus entry")
-    result: PutEventsRequestEntryTypeDef = {
-        "EventBusName": bus_name,
-        "Source": source,
-        "DetailType": event.type,
-        "Detail": body.decode(),
-    }
-    created_at = getattr(event, "created_at", None)
-    # An event whose time is not one goes out under the time of its arrival.
-    if type(created_at) is int and 0 <= created_at < _YEAR_10000:
-        result["Time"] = datetime.fromtimestamp(created_at, UTC)
-    return result
+    def __init__(self, eventbridge: "EventBridgeClient", *, name: str, source: str) -> None:
+        self._eventbridge = eventbridge
+        self._name = name
+        self._source = source
 
+    def to_entry(self, body: bytes, event: WebhookEvent) -> "PutEventsRequestEntryTypeDef":
+        """Return the PutEvents entry of a delivery: its body verbatim, with OpenAI's type as the detail type.
 
-def publish(events: "EventBridgeClient", entry: "PutEventsRequestEntryTypeDef") -> str:
-    """Put the entry on its bus and return EventBridge's id for it. Raises PublishFailed without one."""
-    try:
-        result = events.put_events(Entries=[entry])["Entries"][0]
-    except AwsError as error:
-        failure = reason(error)
-    else:
-        # PutEvents answers 200 for an entry that it refused.
-        if "EventId" in result:
-            return result["EventId"]
-        failure = result.get("ErrorCode", "no EventId")
-    raise PublishFailed(
-        f"{failure} from PutEvents on bus {entry['EventBusName']}: OpenAI redelivers the event; if this goes on, "
-        "check that the bus exists and that the function may events:PutEvents on it"
-    )
+        Raises TooLarge if EventBridge would refuse the entry because of its size.
+        """
+        if _TIME_BYTES + len(self._source.encode()) + len(event.type.encode()) + len(body) > MAX_ENTRY_BYTES:
+            raise TooLarge(f"the event does not fit in the {MAX_ENTRY_BYTES} bytes of an event bus entry")
+        entry: PutEventsRequestEntryTypeDef = {
+            "EventBusName": self._name,
+            "Source": self._source,
+            "DetailType": event.type,
+            "Detail": body.decode(),
+        }
+        created_at = getattr(event, "created_at", None)
+        # Without a valid `created_at`, EventBridge sets the time of arrival.
+        if type(created_at) is int and 0 <= created_at < _YEAR_10000:
+            entry["Time"] = datetime.fromtimestamp(created_at, UTC)
+        return entry
+
+    def publish(self, entry: "PutEventsRequestEntryTypeDef") -> str:
+        """Put the entry on the bus and return EventBridge's id for it. Raises PublishFailed if there is none."""
+        try:
+            result = self._eventbridge.put_events(Entries=[entry])["Entries"][0]
+        except AwsError as error:
+            code = error_code(error)
+        else:
+            # PutEvents answers 200 for an entry that it refused.
+            if "EventId" in result:
+                return result["EventId"]
+            code = result.get("ErrorCode", "no EventId")
+        raise PublishFailed(
+            f"{code} from PutEvents on bus {self._name}. OpenAI retries the delivery. If this continues, check that "
+            "the bus exists and that the function's role allows events:PutEvents on it"
+        )

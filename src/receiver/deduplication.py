@@ -1,49 +1,101 @@
-"""One publication per delivery, over OpenAI's whole redelivery window, while the table can be reached."""
+"""Publish each delivery once during OpenAI's whole retry window, as long as the table can be reached."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer
+from aws_lambda_powertools.utilities.idempotency import (
+    DynamoDBPersistenceLayer,
+    IdempotencyConfig,
+    idempotent_function,
+)
+from aws_lambda_powertools.utilities.idempotency.exceptions import (
+    IdempotencyAlreadyInProgressError,
+    IdempotencyInconsistentStateError,
+)
+from aws_lambda_powertools.utilities.idempotency.persistence.base import BasePersistenceLayer
 from aws_lambda_powertools.utilities.idempotency.persistence.datarecord import DataRecord
 
-from receiver.aws import AwsError, reason
+from receiver.aws import AwsError, error_code
+from receiver.rejections import InProgress
 
 if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
-class DeliveriesTable(DynamoDBPersistenceLayer):
-    """Powertools' records in DynamoDB, stepping aside when the table fails: a duplicate is better than a loss.
+class Deduplicator:
+    """Runs a piece of work once for each webhook id: claim the id, do the work, record the result.
 
-    After the first failure the table is left alone for the rest of the delivery, and `on_failure` is called
-    with its reason.
+    An exception in the work releases the claim. If the function crashes, the claim ends when its invocation would have
+    timed out.
     """
 
-    def __init__(self, table_name: str, client: "DynamoDBClient", on_failure: Callable[[str], None]) -> None:
+    def __init__(self, persistence: BasePersistenceLayer, *, hours: int) -> None:
+        """`hours` is how long a webhook id is remembered."""
+        self._persistence = persistence
+        self._config = IdempotencyConfig(expires_after_seconds=hours * 3600, hash_function="sha256")
+
+    def start_invocation(self, context: "LambdaContext") -> None:
+        """Let claims end when this invocation times out."""
+        self._config.register_lambda_context(context)
+
+    def run_once(self, webhook_id: str, work: Callable[[], str]) -> tuple[str, bool]:
+        """Run `work` unless an earlier copy did. Return the result, and whether it is from this run.
+
+        Raises InProgress while another copy is at work.
+        """
+        ran = False
+
+        def run(**_webhook_id: str) -> str:
+            nonlocal ran
+            ran = True
+            return work()
+
+        run_unless_done = idempotent_function(
+            run,
+            data_keyword_argument="webhook_id",
+            persistence_store=self._persistence,
+            config=self._config,
+            key_prefix="delivery",
+        )
+        try:
+            return run_unless_done(webhook_id=webhook_id), ran
+        except (IdempotencyAlreadyInProgressError, IdempotencyInconsistentStateError):
+            raise InProgress("another copy of this delivery is being published") from None
+
+
+class FailOpenPersistence(DynamoDBPersistenceLayer):
+    """Powertools' records in DynamoDB. If the table fails, the work goes on without it: a duplicate beats a loss.
+
+    After the first failure the table is not called again for the same delivery. `on_failure` is called with the error's
+    code.
+    """
+
+    def __init__(self, client: "DynamoDBClient", *, table_name: str, on_failure: Callable[[str], None]) -> None:
         super().__init__(table_name=table_name, boto3_client=client)
         self._on_failure = on_failure
         self._claimed = False
 
     def _put_record(self, data_record: DataRecord) -> None:
         self._claimed = False
-        with self._stepping_aside():
+        with self._fail_open():
             super()._put_record(data_record)
             self._claimed = True
 
     def _update_record(self, data_record: DataRecord) -> None:
         if self._claimed:
-            with self._stepping_aside():
+            with self._fail_open():
                 super()._update_record(data_record)
 
     def _delete_record(self, data_record: DataRecord) -> None:
         if self._claimed:
-            with self._stepping_aside():
+            with self._fail_open():
                 super()._delete_record(data_record)
 
     @contextmanager
-    def _stepping_aside(self) -> Iterator[None]:
+    def _fail_open(self) -> Iterator[None]:
         try:
             yield
         except AwsError as error:
-            self._on_failure(reason(error))
+            self._on_failure(error_code(error))

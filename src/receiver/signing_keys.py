@@ -1,97 +1,109 @@
-"""The active signing keys: read from Secrets Manager rarely, and through a rotation without a gap."""
+"""The active signing keys: read from Secrets Manager rarely, and without a gap during a rotation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from openai_webhooks import NotConfigured, decode_secret
-from receiver.aws import AwsError, reason
+from openai_webhooks import InvalidSecret, decode_secret
+from receiver.aws import AwsError, error_code
+from receiver.rejections import NotConfigured
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 # All in seconds.
-MAX_AGE = 300  # a key is used this long before its secret is read again
-SEARCH_INTERVAL = 60  # between two searches for a key that matches: forgers can trigger them
-RETRY_INTERVAL = 5  # between two reads while there is no key at all
+MAX_AGE = 300  # Keys are used this long before the secret is read again.
+REFRESH_INTERVAL = 60  # The least time between two refreshes, because a forged delivery can cause one.
+RETRY_INTERVAL = 60  # The least time between two reads while the secret cannot be read, if keys are known.
+RETRY_INTERVAL_WITHOUT_KEYS = 5
 
 
 class SigningKeys:
-    """The keys in a secret that holds one or more `whsec_…`, separated by white space.
+    """The keys in a secret that contains one or more `whsec_…`, separated by white space.
 
-    `on_failure` is called with what went wrong when known keys go on being used because of it. Powertools'
-    Parameters doesn't serve here: its cache doesn't tell the version stages of a secret apart.
+    `on_failure` is called with the error when a refresh fails and the cached keys stay in use. (Powertools' Parameters
+    utility does not fit: its cache does not distinguish the staging labels of a secret.)
     """
 
-    def __init__(self, client: "SecretsManagerClient", secret_id: str, on_failure: Callable[[str], None]) -> None:
+    def __init__(self, client: "SecretsManagerClient", *, secret_id: str, on_failure: Callable[[str], None]) -> None:
         self._client = client
         self._secret_id = secret_id
         self._on_failure = on_failure
         self._current: list[bytes] = []
-        self._others: list[bytes] = []
-        self._problem = ""
-        self._due_at = self._searched_at = 0
+        self._others: list[bytes] = []  # of AWSPENDING and AWSPREVIOUS
+        self._problem = ""  # why the last attempt to read AWSCURRENT failed
+        self._tried_at = 0  # the last attempt to read AWSCURRENT, in Unix seconds
+        self._refreshed_at = 0
 
-    def candidates(self, now: int) -> Iterator[bytes]:
-        """Every key that may have signed a delivery, likeliest first; `now` in Unix seconds.
+    def cached(self, now: int) -> list[bytes]:
+        """Return the keys in memory, the likeliest first. `now` is in Unix seconds.
 
-        AWSCURRENT comes from memory. Only when it is used up without a match are AWSPENDING and AWSPREVIOUS
-        looked for, and AWSCURRENT read afresh, so that a rotation needs no restart. Raises NotConfigured
-        without a key.
+        AWSCURRENT is read if its keys are too old. Raises NotConfigured if there is no key.
         """
-        if due := now >= self._due_at:
+        if now - self._tried_at >= self._interval:
             self._read_current(now)
         if not self._current:
             raise NotConfigured(self._problem)
-        yield from self._current
-        if now - self._searched_at < MAX_AGE:
-            yield from self._others
-        if now - self._searched_at >= SEARCH_INTERVAL:
-            if not due:
-                self._read_current(now)
-            self._search(now)
-            yield from self._current
-            yield from self._others
+        others_expired = now - self._refreshed_at >= MAX_AGE
+        return self._current if others_expired else self._current + self._others
 
-    def _search(self, now: int) -> None:
-        self._searched_at = now
-        if self._problem:
-            return  # one failure is enough for a delivery to wait for
-        try:
-            self._others = [*self._read_other("AWSPENDING"), *self._read_other("AWSPREVIOUS")]
-        except AwsError as error:
-            self._on_failure(f"{reason(error)} from Secrets Manager")
+    def refreshed(self, now: int) -> list[bytes]:
+        """Read AWSCURRENT, AWSPENDING and AWSPREVIOUS again and return their keys, so that a rotation needs no restart.
+
+        Keys that cannot be read stay as they were. Returns no keys if the last refresh was less than REFRESH_INTERVAL
+        ago.
+        """
+        if now - self._refreshed_at < REFRESH_INTERVAL:
+            return []
+        self._refreshed_at = now
+        # A delivery waits for one failure of Secrets Manager at most, and `cached` may have met it already.
+        if not (self._problem and self._tried_at == now):
+            self._read_current(now)
+        if not self._problem:
+            self._read_others()
+        return self._current + self._others
+
+    @property
+    def _interval(self) -> int:
+        if not self._problem:
+            return MAX_AGE
+        return RETRY_INTERVAL if self._current else RETRY_INTERVAL_WITHOUT_KEYS
 
     def _read_current(self, now: int) -> None:
+        self._tried_at = now
         try:
             self._current = self._read("AWSCURRENT")
-        except NotConfigured as error:
+        except InvalidSecret as error:
             self._problem = (
                 f"{error}. Store the endpoint's signing secret: aws secretsmanager put-secret-value "
                 f"--secret-id {self._secret_id} --secret-string whsec_…"
             )
         except AwsError as error:
             self._problem = (
-                f"{reason(error)} from Secrets Manager. Check that the function can reach it and may "
-                f"secretsmanager:GetSecretValue on {self._secret_id}"
+                f"{error_code(error)} from Secrets Manager. Check that the function can reach it and that its role "
+                f"allows secretsmanager:GetSecretValue on {self._secret_id}"
             )
         else:
             self._problem = ""
-            self._due_at = now + MAX_AGE
             return
-        self._due_at = now + (SEARCH_INTERVAL if self._current else RETRY_INTERVAL)
         if self._current:
             self._on_failure(self._problem)
+
+    def _read_others(self) -> None:
+        try:
+            self._others = [*self._read_other("AWSPENDING"), *self._read_other("AWSPREVIOUS")]
+        except AwsError as error:
+            self._on_failure(f"{error_code(error)} from Secrets Manager")
 
     def _read_other(self, stage: str) -> list[bytes]:
         try:
             return self._read(stage)
-        except (self._client.exceptions.ResourceNotFoundException, NotConfigured):
-            return []  # there is no such version, or it is the stack's placeholder
+        except (self._client.exceptions.ResourceNotFoundException, InvalidSecret):
+            return []  # There is no such version, or it is the stack's placeholder.
 
     def _read(self, stage: str) -> list[bytes]:
-        # The stage is always named: without one, AWS means AWSCURRENT and some emulators the newest version.
+        # Name the stage always: without one, AWS returns AWSCURRENT, but some emulators return the newest version.
         value = self._client.get_secret_value(SecretId=self._secret_id, VersionStage=stage)
         keys = [decode_secret(secret) for secret in value.get("SecretString", "").split()]
         if not keys:
-            raise NotConfigured("the secret is empty")
+            raise InvalidSecret("the secret is empty")
         return keys

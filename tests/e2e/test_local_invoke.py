@@ -1,95 +1,92 @@
-"""`sam local invoke`, as the README writes it, for every file in events/."""
+"""`sam local invoke` with every file in events/."""
 
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 import pytest
 
-from webhooks import gateway
+from tests.support.background import wait_until
+from tests.support.local_bus import Bus
+from tests.support.paths import ROOT
+from tests.support.sam_local import Dev, Invoked, Sam
+from tests.support.signed_delivery import new_delivery
 
-if TYPE_CHECKING:
-    from tests.e2e.conftest import Background, Bus, Delivery, Invoked, Sam
-
-ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted(path.relative_to(ROOT) for path in ROOT.glob("events/*.json"))
-AT_ONCE = 3  # on two cores: each waits for half of its time
+FILES: Final = sorted(path.relative_to(ROOT) for path in ROOT.glob("events/*.json"))
+PUBLISHED: Final = (200, {"outcome": "published"})
+AT_ONCE: Final = 3  # each invocation waits for half of its time
 
 
 @pytest.fixture(scope="module")
-def invoked(sam: "Sam", bus: "Bus") -> "dict[Path, Invoked]":
-    """What each file came to."""
+def invoked(sam: Sam, bus: Bus) -> dict[Path, Invoked]:
+    """The output of each file's invocation."""
     with ThreadPoolExecutor(AT_ONCE) as threads:
         return dict(zip(FILES, threads.map(sam.invoke, FILES), strict=True))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_file_comes_onto_the_bus(file: Path, invoked: "dict[Path, Invoked]", bus: "Bus") -> None:
-    event = json.loads(_read(file)["body"])
+def test_event_file_is_published(file: Path, invoked: dict[Path, Invoked], bus: Bus) -> None:
+    event = event_in(file)
 
-    assert _outcome(invoked[file]) == (200, {"outcome": "published"})
-    # Once; or again where this machine is so busy that PutEvents takes longer than the receiver waits for it.
-    arrived = bus.arrived(event["id"])
-    assert arrived
-    for on_bus in arrived:
+    assert invoked[file].outcome == PUBLISHED
+    # On a busy machine, PutEvents can take longer than the receiver waits. Then the receiver calls it again.
+    received = bus.received(event["id"])
+    assert received
+    for on_bus in received:
         assert (on_bus["source"], on_bus["detail-type"], on_bus["detail"]) == ("openai.com", file.stem, event)
 
 
-def test_make_dev_shows_the_events_and_whom_they_reach(
-    invoked: "dict[Path, Invoked]", dev: "Background", wait_until: Callable[..., Any]
-) -> None:
-    for event_type, subscribers in [
+@pytest.mark.parametrize(
+    ("event_type", "subscribers"),
+    [
         ("response.completed", "OnResponseCompleted"),
         ("batch.failed", "OnBatch, OnFailure"),
         ("video.completed", "no subscriber"),
-    ]:
-        line = [event_type, "->", *subscribers.split()]
-        wait_until(
-            lambda line=line: any(shown.split()[-len(line) :] == line for shown in dev.text().splitlines()), line
-        )
-
-
-def test_the_same_file_again_is_a_redelivery(sam: "Sam", bus: "Bus", invoked: "dict[Path, Invoked]") -> None:
-    file = Path("events/response.completed.json")
-    event_id = json.loads(_read(file)["body"])["id"]
-    before = bus.arrived(event_id)
-
-    assert _outcome(sam.invoke(file)) == (200, {"outcome": "duplicate"})
-    assert bus.arrived(event_id) == before
-
-
-def test_a_body_in_base64_is_what_was_signed(
-    sam: "Sam", bus: "Bus", new_delivery: "Callable[..., Delivery]", tmp_path: Path
+    ],
+)
+def test_dev_prints_event_and_subscribers(
+    event_type: str, subscribers: str, invoked: dict[Path, Invoked], dev: Dev
 ) -> None:
-    # As API Gateway passes what it doesn't take for text. `sam local start-api` passes it as text all the same.
-    event, body, headers = new_delivery("batch.completed")
-    request = gateway.request_event(
-        "POST", gateway.PATH, headers | {"content-type": "application/octet-stream"}, body, now=event["created_at"]
-    )
+    line = [event_type, "->", *subscribers.split()]
+
+    def printed() -> bool:
+        return any(text.split()[-len(line) :] == line for text in dev.running.text().splitlines())
+
+    wait_until(printed, f"{line} from `openai-webhooks dev`")
+
+
+def test_same_file_again_is_duplicate(sam: Sam, bus: Bus, invoked: dict[Path, Invoked]) -> None:
+    file = Path("events/response.completed.json")
+    event_id = event_in(file)["id"]
+    before = bus.received(event_id)
+
+    assert sam.invoke(file).outcome == (200, {"outcome": "duplicate"})
+    assert bus.received(event_id) == before
+
+
+def test_base64_body_is_published(sam: Sam, bus: Bus, tmp_path: Path) -> None:
+    # API Gateway encodes bodies whose content type is not text. `sam local start-api` does not.
+    delivery = new_delivery("batch.completed")
+    delivery.headers["content-type"] = "application/octet-stream"
+    request = delivery.request()
     assert request["isBase64Encoded"]
     file = tmp_path / "base64.json"
     file.write_text(json.dumps(request))
 
-    assert _outcome(sam.invoke(file)) == (200, {"outcome": "published"})
-    assert {json.dumps(arrived["detail"]) for arrived in bus.arrived(event["id"])} == {json.dumps(event)}
+    assert sam.invoke(file).outcome == PUBLISHED
+    received = bus.received(delivery.event["id"])
+    assert received
+    assert all(event["detail"] == delivery.event for event in received)
 
 
-def test_without_make_dev_the_log_says_what_is_missing(sam: "Sam", tmp_path: Path) -> None:
-    settings = json.loads((ROOT / "local.json").read_text())
-    settings["ReceiverFunction"]["AWS_ENDPOINT_URL"] = "http://host.docker.internal:1"  # where nothing listens
-    file = tmp_path / "local.json"
-    file.write_text(json.dumps(settings))
+def test_log_names_unreachable_aws(sam: Sam) -> None:
+    closed = "http://host.docker.internal:1"
 
-    invoked = sam.invoke(Path("events/batch.completed.json"), "--env-vars", file)
-    assert _outcome(invoked) == (503, {"error": "NotConfigured"})
-    assert "EndpointConnectionError (http://host.docker.internal:1/) from Secrets Manager" in invoked.log
+    invoked = sam.invoke(Path("events/batch.completed.json"), AWS_ENDPOINT_URL=closed)
+    assert invoked.outcome == (503, {"error": "NotConfigured"})
+    assert f"EndpointConnectionError ({closed}/)" in invoked.log
 
 
-def _read(file: Path) -> Any:
-    return json.loads((ROOT / file).read_text())
-
-
-def _outcome(invoked: "Invoked") -> tuple[int, Any]:
-    return invoked.answer["statusCode"], json.loads(invoked.answer["body"])
+def event_in(file: Path) -> Any:
+    return json.loads(json.loads((ROOT / file).read_text())["body"])

@@ -1,10 +1,9 @@
-"""PKG-INFO, by which `sam build` recognises the package in a git checkout."""
+"""PKG-INFO, which `sam build` needs to install the package from a git checkout."""
 
 import tomllib
 from email.parser import Parser
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
 
 
 def test_pkg_info_repeats_pyproject() -> None:

@@ -1,21 +1,21 @@
-"""Something has failed, whatever its family: read by what all failures share, so that new types are reported too."""
+"""Report every failure. It uses only the fields that all failures share, so it works for new event types too."""
 
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from once import logger, once
+from handle_once import handle_once, logger
 from openai_webhooks import parse
 
 
 @logger.inject_lambda_context(correlation_id_path="detail.id", log_event=False)
-@once
+@handle_once
 def handler(eventbridge_event: dict[str, Any], _context: LambdaContext) -> None:
     detail = eventbridge_event["detail"]
     event = parse(detail)
     match detail.get("data"):
         case {"id": str(resource_id)}:
-            # Your code: tell those on duty, or start the work again.
+            # Your code: notify the team, or start the work again.
             logger.error("Failed", event_type=event.type, resource_id=resource_id)
         case _:
-            logger.error("Failed, without saying what", event_type=event.type, drift=event.drift)
+            logger.error("Failed, without a resource id", event_type=event.type, drift=event.drift)

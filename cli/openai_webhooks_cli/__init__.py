@@ -1,0 +1,1 @@
+"""The `openai-webhooks` command: send signed deliveries, and run the whole system on this machine."""

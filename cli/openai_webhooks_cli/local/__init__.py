@@ -1,0 +1,1 @@
+"""The whole system on this machine: both stacks on an embedded AWS, for the commands `demo` and `dev`."""

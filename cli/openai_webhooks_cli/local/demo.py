@@ -1,0 +1,191 @@
+"""The demo: deliver every event type, and every kind of delivery that can go wrong, and check what happens to each."""
+
+import io
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import requests
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from openai_webhooks import CATALOG
+from openai_webhooks_cli import samples
+from openai_webhooks_cli.local.local_system import LocalSystem
+
+STALE_AGE = 3600  # seconds
+SVG_WIDTH = 100  # columns
+
+
+class Case(NamedTuple):
+    """A delivery to make, and the answers to expect."""
+
+    label: str
+    body: bytes
+    headers: dict[str, str]
+    expected: tuple[str, ...]
+    event: dict[str, Any]
+
+
+class Result(NamedTuple):
+    """What a delivery was answered."""
+
+    case: Case
+    status: int
+    outcome: str
+    milliseconds: float
+
+    @property
+    def published(self) -> bool:
+        return self.outcome == "published"
+
+    @property
+    def as_expected(self) -> bool:
+        return f"{self.status} {self.outcome}" in self.case.expected
+
+
+def run(console: Console, *, svg: Path | None = None) -> bool:
+    """Run the demo and print a line for each delivery. Return whether everything was as expected.
+
+    If it was, `svg` becomes a picture of the output.
+    """
+    previous_secret = samples.new_secret()
+    log = Path(tempfile.mkdtemp(prefix="openai-webhooks-"), "functions.log")
+    with (
+        _progress(console) as show,
+        LocalSystem(secret=previous_secret, log=log, on_progress=show) as system,
+    ):
+        show("Delivering")
+        results = deliver(system, secret=samples.new_secret(), previous_secret=previous_secret)
+        failures = list(find_failures(system, results))
+        table = _table(system, results)
+    console.print(table)
+    if failures:
+        for failure in failures:
+            console.print(failure, style="red", markup=False)
+        console.print(f"[red]Failed.[/red] The functions' output is in {log}", soft_wrap=True)
+        return False
+    published = sum(result.published for result in results)
+    summary = (
+        f"[green]Passed:[/green] {len(results)} deliveries, {published} events on the bus. "
+        "Each event reached the right subscribers, once."
+    )
+    console.print(summary)
+    if svg:
+        _save_svg(svg, "$ make demo", table, summary)
+    shutil.rmtree(log.parent)
+    return True
+
+
+def deliver(system: LocalSystem, *, secret: str, previous_secret: str) -> list[Result]:
+    """Make all deliveries of the demo, and wait until the subscribers have handled the events.
+
+    The system starts with `previous_secret`. A rotation makes `secret` the current one.
+    """
+    results: list[Result] = []
+    with ThreadPoolExecutor() as threads:
+        for concurrent in _cases(system, secret, previous_secret):
+            results += threads.map(lambda case: _post(system.http_api.url, case), concurrent)
+    system.subscribers.wait_until_idle()
+    return results
+
+
+def find_failures(system: LocalSystem, results: list[Result]) -> Iterator[str]:
+    """Yield every answer that is not as expected, and every event that reached the wrong subscribers."""
+    for result in results:
+        if not result.as_expected:
+            expected = " or ".join(result.case.expected)
+            yield f"{result.case.label}: got {result.status} {result.outcome}, expected {expected}"
+    published = {result.case.event["id"] for result in results if result.published}
+    for event in {result.case.event["id"]: result.case.event for result in results}.values():
+        expected_names = system.matching_subscribers(event) if event["id"] in published else []
+        reached = system.subscribers.reached(event["id"])
+        if reached != expected_names:
+            yield f"{event['type']}: reached {reached}, expected {expected_names}"
+    if system.arrivals_logged() != len(published):
+        yield f"the bus logged {system.arrivals_logged()} events, expected {len(published)}"
+
+
+def _cases(system: LocalSystem, secret: str, previous_secret: str) -> Iterator[list[Case]]:
+    """Yield the deliveries in order. Those in one list are made at the same time."""
+    cases = [_case(event_type, event_type, secret=previous_secret) for event_type in CATALOG]
+    for case in cases:
+        yield [case]
+    first = cases[0]
+    retry_headers = samples.headers(
+        first.body, secret=previous_secret, timestamp=int(time.time()), webhook_id=first.headers["webhook-id"]
+    )
+    yield [first._replace(label=f"{first.label}, redelivered", headers=retry_headers, expected=("200 duplicate",))]
+    copy = _case("response.completed", "copy", secret=previous_secret)
+    any_of = ("200 published", "200 duplicate", "409 InProgress")
+    yield [copy._replace(label=f"response.completed, copy {n} of 2", expected=any_of) for n in (1, 2)]
+    yield [_case("orchestra.failed", "orchestra.failed, unknown type", secret=previous_secret)]
+
+    system.store_secret(secret)
+    yield [_case("batch.completed", "batch.completed, new secret", secret=secret)]
+    yield [_case("batch.completed", "batch.completed, previous secret", secret=previous_secret)]
+    forged = _case("batch.completed", "batch.completed, forged", secret=samples.new_secret())
+    yield [forged._replace(expected=("401 Unverified",))]
+    stale = _case("batch.completed", "batch.completed, an hour old", secret=secret, age=STALE_AGE)
+    yield [stale._replace(expected=("401 Unverified",))]
+    malformed = _case("batch.completed", "an array, not an event", secret=secret, body=b"[1, 2, 3]")
+    yield [malformed._replace(expected=("400 Malformed",))]
+
+
+def _case(event_type: str, label: str, *, secret: str, age: int = 0, body: bytes | None = None) -> Case:
+    now = int(time.time())
+    event = samples.sample(event_type, created_at=now, event_id=samples.new_id("evt_"))
+    body = body or samples.encode(event)
+    headers = samples.headers(body, secret=secret, timestamp=now - age, webhook_id=samples.new_id("wh_"))
+    return Case(label, body, headers, ("200 published",), event)
+
+
+def _post(url: str, case: Case) -> Result:
+    start = time.perf_counter()
+    response = requests.post(url, data=case.body, headers=case.headers, timeout=30)
+    milliseconds = (time.perf_counter() - start) * 1000
+    answer = response.json()
+    outcome = answer.get("outcome") or answer.get("error") or answer.get("message")
+    return Result(case, response.status_code, outcome, milliseconds)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[str], None]]:
+    """Show the current step next to a spinner, or on a line of its own if the output is not a terminal."""
+    if not console.is_terminal:
+        yield console.print
+        return
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True) as progress:
+        task = progress.add_task("")
+        yield lambda step: progress.update(task, description=step)
+
+
+def _table(system: LocalSystem, results: list[Result]) -> Table:
+    table = Table("delivery", "status", "outcome", "subscribers reached", "ms", box=None, pad_edge=False)
+    table.columns[4].justify = "right"
+    for result in results:
+        table.add_row(
+            result.case.label,
+            str(result.status),
+            result.outcome,
+            ", ".join(system.subscribers.reached(result.case.event["id"])) if result.published else "",
+            f"{result.milliseconds:.0f}",
+            style=None if result.as_expected else "red",
+        )
+    return table
+
+
+def _save_svg(path: Path, *output: Table | str) -> None:
+    recorder = Console(record=True, width=SVG_WIDTH, file=io.StringIO(), force_terminal=True)
+    for part in output:
+        recorder.print(part, highlight=False)
+    svg = recorder.export_svg(title="openai-webhooks")
+    # Without its web font, the picture loads nothing from other servers.
+    path.write_text(re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL), encoding="utf-8")

@@ -1,0 +1,75 @@
+"""`openai-webhooks dev`: the system stays up and prints a line for each delivery.
+
+It also prints a line for each event that another receiver publishes to its bus.
+"""
+
+import queue
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from openai_webhooks_cli.local.http_api import AnsweredDelivery
+from openai_webhooks_cli.local.local_system import LocalSystem
+from openai_webhooks_cli.local.moto_aws import LOOPBACK, docker_bridge_addresses
+
+
+def run(console: Console, *, port: int, aws_port: int, secret: str, default_url: str) -> None:
+    """Run until Ctrl-C. `default_url` is the URL that `send` uses without --url. Raises PortTakenError."""
+    # A shell starts background jobs with SIGINT ignored.
+    for stop_signal in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop_signal, signal.default_int_handler)
+    happenings: queue.SimpleQueue[AnsweredDelivery | dict[str, Any]] = queue.SimpleQueue()
+    with tempfile.TemporaryDirectory(prefix="openai-webhooks-", ignore_cleanup_errors=True) as folder:
+        log = Path(folder, "functions.log")
+        try:
+            with (
+                console.status("Starting") as status,
+                LocalSystem(
+                    secret=secret,
+                    log=log,
+                    port=port,
+                    aws_port=aws_port,
+                    aws_hosts=[LOOPBACK, *docker_bridge_addresses()],
+                    on_progress=status.update,
+                    on_answer=happenings.put,
+                ) as system,
+            ):
+                system.watch_bus(happenings.put)
+                status.stop()
+                url = system.http_api.url
+                _print(console, f"URL     {url}\nSecret  {secret}\nAWS     {system.aws.url}\nLogs    {log}\n")
+                option = "" if url == default_url else f" --url {url}"
+                _print(console, f"Send an event:\n  {Path(sys.argv[0])} send response.completed{option}\n")
+                _print(console, "Press Ctrl-C to stop.\n")
+                while True:
+                    if line := _line(system, happenings.get()):
+                        _print(console, line)
+        except KeyboardInterrupt:
+            _print(console, "Stopped.")
+
+
+def _line(system: LocalSystem, happening: AnsweredDelivery | dict[str, Any]) -> str | None:
+    """Return the line for a delivery or an event on the bus. None if the event was delivered here: it has a line."""
+    system.subscribers.wait_until_idle()
+    if isinstance(happening, AnsweredDelivery):
+        event_type, event_id = happening.event_type, happening.event_id
+        result, duration = f"{happening.status} {happening.outcome}", f"{happening.seconds * 1000:.0f} ms"
+    elif happening["detail"].get("id") in system.http_api.event_ids:
+        return None
+    else:
+        # Another receiver published the event, for example a function in `sam local`.
+        event_type, event_id = happening["detail-type"], happening["detail"].get("id", "")
+        result, duration = "on the bus", ""
+    line = f"{time.strftime('%H:%M:%S')}  {result:<18} {event_type:<32} {duration:>8}"
+    if result in ("on the bus", "200 published"):
+        line += f"  -> {', '.join(system.subscribers.reached(event_id)) or 'no subscriber'}"
+    return line
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=True, highlight=False, markup=False)

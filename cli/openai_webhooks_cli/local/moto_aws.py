@@ -1,0 +1,136 @@
+"""The embedded AWS: moto's server on the loopback address, and the stacks deployed in it."""
+
+import json
+import socket
+import struct
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import boto3
+import requests
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from openai_webhooks_cli.local import sam_template
+from openai_webhooks_cli.local.function_pool import Function
+from openai_webhooks_cli.local.sam_template import REGION
+
+LAMBDA_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "embedded",
+    "AWS_SECRET_ACCESS_KEY": "embedded",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+    "LANG": "en_US.UTF-8",
+    "TZ": "UTC",
+}
+"""The variables that Lambda adds to the environment of every function."""
+
+LOOPBACK = "127.0.0.1"
+ACCOUNT = "123456789012"
+"""The account id that moto uses."""
+
+
+def docker_bridge_addresses() -> list[str]:
+    """Return the address of Docker's bridge on this machine, if there is one.
+
+    On Linux, `host.docker.internal` resolves to this address in a container. Docker Desktop forwards it to the
+    loopback address instead.
+    """
+    try:
+        import fcntl  # noqa: PLC0415  # Windows does not have it
+    except ImportError:
+        return []
+    siocgifaddr = 0x8915  # netdevice(7): bytes 20 to 23 of the answer are the address
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        try:
+            answer = fcntl.ioctl(any_socket, siocgifaddr, struct.pack("256s", b"docker0"))
+        except OSError:
+            return []
+    return [socket.inet_ntoa(answer[20:24])]
+
+
+def start_server(host: str = LOOPBACK, port: int = 0) -> BaseWSGIServer:
+    """Start moto's server in a thread. Stop it with `shutdown` and `server_close`.
+
+    moto's own ThreadedMotoServer waits forever if the server cannot start.
+    """
+    application = DomainDispatcherApplication(create_backend_app)
+    server = make_server(host, port, application, threaded=True, request_handler=MotoRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+class DeployedStack(NamedTuple):
+    """A stack in the embedded AWS."""
+
+    functions: dict[str, Function]
+    secrets: dict[str, str]  # logical id -> ARN
+    routes: list[tuple[str, str]]
+    outputs: dict[str, str]
+
+
+class MotoAws:
+    """The embedded AWS, at the same port of each host. It starts empty.
+
+    moto keeps its state in global variables, so a process can have only one embedded AWS at a time.
+    """
+
+    def __init__(self, port: int = 0, hosts: Sequence[str] = (LOOPBACK,)) -> None:
+        self._servers: list[BaseWSGIServer] = []
+        for host in hosts:
+            self._servers.append(start_server(host, port))
+            port = self._servers[-1].port
+        self.url = f"http://{hosts[0]}:{port}"
+        requests.post(f"{self.url}/moto-api/reset", timeout=10).raise_for_status()
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+    def client(self, service: Any) -> Any:
+        """Return a boto3 client."""
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id=LAMBDA_ENVIRONMENT["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=LAMBDA_ENVIRONMENT["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def deploy(self, path: Path, stack_name: str, **parameters: str) -> DeployedStack:
+        """Deploy the SAM template at `path`."""
+        plan = sam_template.plan(path)
+        secrets = {
+            name: self.client("secretsmanager").create_secret(Name=name, SecretString=value)["ARN"]
+            for name, value in plan.secrets.items()
+        }
+        cloudformation = self.client("cloudformation")
+        cloudformation.create_stack(
+            StackName=stack_name,
+            TemplateBody=json.dumps(plan.template),
+            Parameters=[
+                {"ParameterKey": name, "ParameterValue": value} for name, value in (parameters | secrets).items()
+            ],
+        )
+        stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        functions = {
+            name: self._function(name, properties, outputs, has_inbox=f"{name}Inbox" in plan.template["Resources"])
+            for name, properties in plan.functions.items()
+        }
+        return DeployedStack(functions=functions, secrets=secrets, routes=plan.routes, outputs=outputs)
+
+    def _function(self, name: str, properties: dict[str, Any], outputs: dict[str, str], *, has_inbox: bool) -> Function:
+        return Function(
+            name=name,
+            code=Path("/", properties["Code"]["S3Key"]),
+            handler=properties["Handler"],
+            timeout=int(outputs[f"{name}/Timeout"]),
+            memory=int(outputs[f"{name}/MemorySize"]),
+            environment={variable: outputs[f"{name}/{variable}"] for variable in properties["Environment"]["Variables"]}
+            | {"AWS_LAMBDA_FUNCTION_NAME": name, "AWS_ENDPOINT_URL": self.url, **LAMBDA_ENVIRONMENT},
+            inbox=self.client("sqs").get_queue_url(QueueName=f"{name}Inbox")["QueueUrl"] if has_inbox else None,
+        )

@@ -1,0 +1,172 @@
+"""A SAM template in plain CloudFormation, by SAM's own transform, and in a form that moto can deploy.
+
+moto runs no Lambda functions here, has no API Gateway, and creates no secrets through CloudFormation. `plan` therefore
+changes the template:
+
+- Functions and other resources that moto lacks leave the template. References to them become parameters.
+- A rule with a function as its target sends its events to a queue instead, the function's inbox.
+- Values that CloudFormation resolves for a function, such as its environment, become outputs.
+
+`python -m openai_webhooks_cli.local.sam_template template.yaml` prints the plain CloudFormation.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import boto3
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+# Its warnings are about metrics and feature flags of AWS's own service.
+logging.getLogger("samtranslator").setLevel(logging.ERROR)
+
+CREATED_TYPES = (
+    "AWS::DynamoDB::Table",
+    "AWS::Events::EventBus",
+    "AWS::Events::Rule",
+    "AWS::Logs::LogGroup",
+    "AWS::SQS::Queue",
+)
+"""The types of resources that the embedded AWS creates."""
+
+REGION = "us-east-1"
+"""The region of the embedded AWS. samconfig.toml repeats it for `sam local`."""
+
+Resources = dict[str, dict[str, Any]]
+
+
+class Plan(NamedTuple):
+    """What a template declares."""
+
+    template: dict[str, Any]
+    """Plain CloudFormation. An output `FUNCTION/NAME` is an environment variable, `Timeout` or `MemorySize`."""
+    functions: dict[str, dict[str, Any]]
+    """The properties of the functions, by logical id."""
+    secrets: dict[str, str]
+    """The first values of the secrets, by logical id. The template has a parameter for the ARN of each."""
+    routes: list[tuple[str, str]]
+    """Methods and paths of the HTTP APIs."""
+
+
+def plan(path: Path) -> Plan:
+    """Read the SAM template at `path`. Its `CodeUri` values are folders next to it."""
+    template = translate(path)
+    resources: Resources = template["Resources"]
+    created = {name: resource for name, resource in resources.items() if resource["Type"] in CREATED_TYPES}
+    functions = dict(_of_type(resources, "AWS::Lambda::Function"))
+    created |= _add_inboxes(resources, functions)
+    template.setdefault("Outputs", {}).update(_settings(functions))
+    _name_physically(created)
+
+    absent = resources.keys() - created.keys()
+    template["Resources"] = created
+    template.setdefault("Parameters", {}).update({name: {"Type": "String", "Default": name} for name in absent})
+    buses = {name for name, _ in _of_type(resources, "AWS::Events::EventBus")}
+    return Plan(
+        template=_for_moto(template, absent=absent, buses=buses),
+        functions=functions,
+        secrets={n: secret["SecretString"] for n, secret in _of_type(resources, "AWS::SecretsManager::Secret")},
+        routes=[
+            (method.upper(), route)
+            for _, api in _of_type(resources, "AWS::ApiGatewayV2::Api")
+            for route, methods in api["Body"]["paths"].items()
+            for method in methods
+        ],
+    )
+
+
+def translate(path: Path, **parameters: str) -> dict[str, Any]:
+    """Return the SAM template at `path` in plain CloudFormation. Its `CodeUri` values are folders next to it.
+
+    `parameters` become the new defaults. SAM also evaluates them where it needs their values.
+    """
+    source = yaml_parse(path.read_text(encoding="utf-8"))
+    for name, value in parameters.items():
+        source["Parameters"][name]["Default"] = value
+    # SAM translates packaged templates, whose code is in S3. Here the S3 key is the path of the folder.
+    for properties in [
+        source.get("Globals", {}).get("Function", {}),
+        *(function.get("Properties", {}) for function in source["Resources"].values()),
+    ]:
+        if "CodeUri" in properties:
+            properties["CodeUri"] = f"s3://local/{path.resolve().parent / properties['CodeUri']}"
+    # With a map of managed policies, even an empty one, the translator does not ask IAM for it.
+    translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
+    translated: dict[str, Any] = translator.translate(source, parameter_values=parameters)
+    return translated
+
+
+def _add_inboxes(resources: Resources, functions: dict[str, Any]) -> Resources:
+    """Return a queue for each function that a rule invokes, and make the queue the rule's target."""
+    inboxes: Resources = {}
+    for _, rule in _of_type(resources, "AWS::Events::Rule"):
+        for target in rule["Targets"]:
+            # moto fails on placeholders without quotes, which some targets need in AWS.
+            target.pop("InputTransformer", None)
+            for function in functions.keys() & set(_references(target["Arn"])):
+                inboxes[f"{function}Inbox"] = {"Type": "AWS::SQS::Queue"}
+                target["Arn"] = {"Fn::GetAtt": [f"{function}Inbox", "Arn"]}
+    return inboxes
+
+
+def _settings(functions: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return outputs with each function's time-out, memory and environment."""
+    return {
+        f"{name}/{setting}": {"Value": value if isinstance(value, dict) else str(value)}
+        for name, properties in functions.items()
+        for setting, value in {
+            "Timeout": properties["Timeout"],
+            "MemorySize": properties["MemorySize"],
+            **properties["Environment"]["Variables"],
+        }.items()
+    }
+
+
+def _name_physically(resources: Resources) -> None:
+    """Name tables and queues after their logical ids, so that people find them in the embedded AWS."""
+    properties = {"AWS::DynamoDB::Table": "TableName", "AWS::SQS::Queue": "QueueName"}
+    for name, resource in resources.items():
+        if resource["Type"] in properties:
+            resource["Properties"] = {properties[resource["Type"]]: name} | resource.get("Properties", {})
+
+
+def _of_type(resources: Resources, resource_type: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((name, resource["Properties"]) for name, resource in resources.items() if resource["Type"] == resource_type)
+
+
+def _references(node: Any) -> Iterator[str]:
+    """Yield the logical ids in `Ref` and `Fn::GetAtt` under a node."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _references(item)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key == "Ref":
+                yield value
+            elif key == "Fn::GetAtt":
+                yield value[0]
+            else:
+                yield from _references(value)
+
+
+def _for_moto(node: Any, *, absent: set[str], buses: set[str]) -> Any:
+    """Return the node without references that moto cannot resolve: to absent resources, and to buses by `Ref`."""
+    if isinstance(node, list):
+        return [_for_moto(item, absent=absent, buses=buses) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if node.keys() == {"Fn::GetAtt"} and node["Fn::GetAtt"][0] in absent:
+        # The parameter that replaces the resource. Its default is the logical id.
+        return node["Fn::GetAtt"][0]
+    if node.keys() == {"Ref"} and node["Ref"] in buses:
+        return {"Fn::GetAtt": [node["Ref"], "Name"]}
+    return {key: _for_moto(value, absent=absent, buses=buses) for key, value in node.items()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(translate(Path(sys.argv[1])), indent=2))

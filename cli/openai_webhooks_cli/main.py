@@ -1,0 +1,140 @@
+"""Receive OpenAI webhooks on AWS: try them locally."""
+
+# The functions' processes import this module too, so it imports little. Each command imports what it needs.
+# ruff: noqa: PLC0415
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from openai_webhooks import CATALOG, InvalidSecret
+from openai_webhooks_cli import samples
+from openai_webhooks_cli.apigw_event import PATH
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
+console = Console()
+
+DEV_PORT = 8787
+DEV_AWS_PORT = 4510  # also in sam-local.env.json
+DEV_URL = f"http://127.0.0.1:{DEV_PORT}{PATH}"
+SECRET_VARIABLE = "OPENAI_WEBHOOK_SECRET"  # noqa: S105  # the name of a variable, which OpenAI's SDK reads too
+
+
+@app.command()
+def demo(
+    svg: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also save the output as an SVG picture, if the demo passes.")
+    ] = None,
+) -> None:
+    """Deliver every event type to the whole system on this machine, and check where each event arrives.
+
+    You need no AWS account, no Docker and no keys. The exit status is 1 if a
+    delivery gets an unexpected answer, or an event reaches the wrong subscribers.
+    """
+    from openai_webhooks_cli.local import demo as local_demo
+
+    if not local_demo.run(console, svg=svg):
+        raise typer.Exit(1)
+
+
+@app.command()
+def dev(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the URL for deliveries. 0 chooses a free port.")
+    ] = DEV_PORT,
+    aws_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the embedded AWS. 0 chooses a free port.")
+    ] = DEV_AWS_PORT,
+) -> None:
+    """Run the whole system on this machine, and print a line for each delivery. Press Ctrl-C to stop it."""
+    from openai_webhooks_cli.local import dev as local_dev
+    from openai_webhooks_cli.local.local_system import PortTakenError
+
+    try:
+        local_dev.run(console, port=port, aws_port=aws_port, secret=samples.DEVELOPMENT_SECRET, default_url=DEV_URL)
+    except PortTakenError as error:
+        _fail(str(error))
+
+
+@app.command()
+def send(
+    event_type: Annotated[str, typer.Argument(metavar="TYPE", help="Event type, for example batch.completed.")],
+    url: Annotated[str, typer.Option(help="URL to deliver to.")] = DEV_URL,
+    secret: Annotated[
+        str,
+        typer.Option(
+            help="Signing secret, whsec_... By default, the secret of `openai-webhooks dev`.",
+            envvar=SECRET_VARIABLE,
+            show_default=False,
+        ),
+    ] = samples.DEVELOPMENT_SECRET,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Set a field of the event's data. VALUE is JSON, or else text. You can repeat this option.",
+        ),
+    ] = None,
+    webhook_id: Annotated[
+        str | None, typer.Option("--id", help="The webhook-id. Repeat the id of an earlier delivery to send it again.")
+    ] = None,
+    tamper: Annotated[
+        Literal["signature", "timestamp", "body"] | None, typer.Option(help="Break this part of the delivery.")
+    ] = None,
+) -> None:
+    """Sign a sample event as OpenAI does, and deliver it.
+
+    The exit status is 1 if the receiver rejects the delivery.
+    """
+    from openai_webhooks_cli import send as sender
+
+    try:
+        answer = sender.send(event_type, url=url, secret=secret, data=data or [], webhook_id=webhook_id, tamper=tamper)
+    except sender.SendError as error:
+        _fail(str(error))
+    except InvalidSecret as error:
+        _fail(f"{error}. Set --secret or {SECRET_VARIABLE}.")
+    if event_type not in CATALOG:
+        console.print(f"{event_type} is not a known type. The event was sent with only an id in its data.")
+    console.print(
+        f"{answer.status} {answer.text}  {answer.milliseconds:.0f} ms  {answer.webhook_id}",
+        highlight=False,
+        markup=False,
+    )
+    if answer.status >= 300:
+        raise typer.Exit(1)
+
+
+@app.command()
+def events(
+    event_type: Annotated[str | None, typer.Argument(metavar="[TYPE]", help="Event type to print a sample of.")] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write a signed delivery of each type, for `sam local invoke -e`."),
+    ] = None,
+) -> None:
+    """List the event types, or print a sample event of one type."""
+    if write:
+        from openai_webhooks_cli.apigw_event import write_events
+
+        write_events(write)
+        console.print(f"Wrote {len(CATALOG)} events to {write}.")
+    elif event_type is None:
+        table = Table("type", "sent when", box=None, pad_edge=False)
+        for known_type, event_class in CATALOG.items():
+            table.add_row(known_type, event_class.__doc__)
+        console.print(table)
+    elif event_type in CATALOG:
+        console.print_json(json.dumps(samples.sample(event_type, created_at=int(time.time()))))
+    else:
+        _fail(f"{event_type} is not a known type. To list the types, run `openai-webhooks events`.")
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True).print(message, style="red", highlight=False, soft_wrap=True, markup=False)
+    raise typer.Exit(2)

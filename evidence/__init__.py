@@ -1,0 +1,1 @@
+"""Experiments on the receiver: promises under faults and attacks, performance, cost and scale. No product code."""

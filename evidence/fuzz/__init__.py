@@ -1,0 +1,1 @@
+"""`make fuzz`: coverage-guided fuzzing of `verify`, `unwrap` and the handler."""

@@ -1,0 +1,1 @@
+"""Cost and scale of a deployment, computed from measurements, list prices and quotas."""

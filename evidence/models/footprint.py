@@ -1,0 +1,117 @@
+"""Measure the bytes that a published delivery adds to each log and to the archive.
+
+The function runs with the embedded AWS. Lambda's own log lines are examples from its documentation.
+"""
+
+import json
+import logging
+import re
+import time
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from evidence.models.inputs import LOG_OVERHEAD
+from openai_webhooks_cli import apigw_event, samples
+from openai_webhooks_cli.local import sam_template
+from openai_webhooks_cli.local.function_pool import FunctionPool
+from openai_webhooks_cli.local.moto_aws import ACCOUNT, MotoAws
+from openai_webhooks_cli.local.sam_template import REGION
+from tests.support.paths import ROOT
+
+TEMPLATE = ROOT / "template.yaml"
+EVENT_ID = "8f507cfc-0000-4697-b07a-ac58fc914c95"
+# https://docs.aws.amazon.com/lambda/latest/dg/python-logging.html, with ids of the real length.
+PLATFORM_LINES = (
+    "START RequestId: 8f507cfc-0000-4697-b07a-ac58fc914c95 Version: 12\n",
+    "END RequestId: 8f507cfc-0000-4697-b07a-ac58fc914c95\n",
+    "REPORT RequestId: 8f507cfc-0000-4697-b07a-ac58fc914c95\tDuration: 35.74 ms\tBilled Duration: 36 ms\t"
+    "Memory Size: 512 MB\tMax Memory Used: 101 MB\t\n",
+)
+NAME = "openai-webhooks-ReceiverFunction-AbCdEfGhIjKl"  # a name of the length that CloudFormation generates
+TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0"
+
+
+class Footprint(NamedTuple):
+    """Sizes in bytes."""
+
+    logged: dict[str, int]
+    archived: int
+
+
+def measure() -> Footprint:
+    """Measure the second delivery of an instance. The first is a cold start."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # It would print each request.
+    with TemporaryDirectory() as folder, closing(MotoAws()) as aws:
+        stack = aws.deploy(TEMPLATE, "openai-webhooks")
+        (secret,) = stack.secrets.values()
+        aws.client("secretsmanager").put_secret_value(SecretId=secret, SecretString=samples.DEVELOPMENT_SECRET)
+        function = stack.functions["ReceiverFunction"]
+        environment = {**function.environment, "AWS_LAMBDA_FUNCTION_NAME": NAME, "_X_AMZN_TRACE_ID": TRACE}
+        log = Path(folder, "log")
+        with closing(FunctionPool(function._replace(name=NAME, environment=environment), log=log)) as pool:
+            _publish(pool)
+            before = log.stat().st_size
+            _publish(pool)
+            lines = log.read_bytes()[before:].splitlines(keepends=True)
+    return Footprint(
+        logged={
+            "the function's lines": _logged(lines),
+            "Lambda's lines": _logged([line.encode() for line in PLATFORM_LINES]),
+            "the access log": _logged([_access_line().encode()]),
+            "the arrival log": _logged([EVENT_ID.encode()]),
+        },
+        archived=len(json.dumps(_event(), separators=(",", ":"))),
+    )
+
+
+def _publish(pool: FunctionPool) -> None:
+    answer = pool.invoke(_delivery()).result()
+    if answer["statusCode"] != 200:
+        raise RuntimeError(f"not a 200: {answer}")
+
+
+def _logged(lines: list[bytes]) -> int:
+    return sum(len(line) + int(LOG_OVERHEAD.value) for line in lines)
+
+
+def _delivery() -> dict[str, Any]:
+    now = int(time.time())
+    body = samples.encode(samples.sample("response.completed", created_at=now, event_id=samples.new_id("evt_")))
+    headers = samples.headers(body, secret=samples.DEVELOPMENT_SECRET, timestamp=now, webhook_id=samples.new_id("wh_"))
+    return apigw_event.request_event("POST", apigw_event.PATH, headers, body, now=now)
+
+
+def _access_line() -> str:
+    stage = sam_template.translate(TEMPLATE)["Resources"]["ApiApiGatewayDefaultStage"]["Properties"]
+    request = _delivery()["requestContext"]
+    values = {
+        "requestId": request["requestId"],
+        "requestTime": request["time"],
+        "identity.sourceIp": "203.0.113.113",
+        "identity.userAgent": request["http"]["userAgent"],
+        "routeKey": request["routeKey"],
+        "status": "200",
+        "responseLatency": "40",
+        "responseLength": "24",
+        "error.message": "-",
+        "integrationErrorMessage": "-",
+    }
+    return re.sub(r"\$context\.([\w.]+)", lambda found: values[found[1]], stage["AccessLogSettings"]["Format"])
+
+
+def _event() -> dict[str, Any]:
+    """Return the event as the archive stores it."""
+    detail = json.loads(_delivery()["body"])
+    return {
+        "version": "0",
+        "id": EVENT_ID,
+        "detail-type": detail["type"],
+        "source": "openai.com",
+        "account": ACCOUNT,
+        "time": "2026-01-01T00:00:00Z",
+        "region": REGION,
+        "resources": [],
+        "detail": detail,
+    }

@@ -1,1 +1,0 @@
-"""Coverage-guided fuzzing of `verify`, `unwrap` and the handler: `make fuzz`."""

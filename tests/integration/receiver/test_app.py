@@ -1,0 +1,108 @@
+"""The real entry point: what app.py makes of the environment, over moto."""
+
+import importlib
+import io
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from types import ModuleType
+from typing import Any
+
+import pytest
+from botocore.httpsession import URLLib3Session
+
+from tests.support.moto_stack import MotoStack
+from tests.support.receiver_instance import NOW, Answer, Clock, LambdaContext, ReceiverInstance, ids
+from tests.support.templates import deduplication_hours
+
+
+@pytest.fixture(scope="module")
+def app(stack: MotoStack) -> Iterator[ModuleType]:
+    """The module, imported once, as Lambda imports it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in stack.environment.items():
+            patch.setenv(name, value)
+        # app.py replaces these for the whole process.
+        for name in ("_get_ssl_context", "_setup_ssl_cert"):
+            patch.setattr(URLLib3Session, name, getattr(URLLib3Session, name))
+        yield importlib.import_module("receiver.app")
+
+
+@pytest.fixture
+def sender(stack: MotoStack, clock: Clock) -> ReceiverInstance:
+    """Signs deliveries."""
+    return ReceiverInstance(stack, clock, stack.settings)
+
+
+@pytest.fixture
+def handle(app: ModuleType) -> Callable[[dict[str, Any]], Answer]:
+    """Calls the handler."""
+
+    def handle(request: dict[str, Any]) -> Answer:
+        stdout = io.StringIO()
+        app.logger.registered_handler.setStream(stdout)
+        with redirect_stdout(stdout):
+            return Answer.of(app.handler(request, LambdaContext()), stdout.getvalue())
+
+    return handle
+
+
+def test_published_then_duplicate(
+    handle: Callable[[dict[str, Any]], Answer], sender: ReceiverInstance, stack: MotoStack
+) -> None:
+    first = handle(sender.delivery(webhook_id="wh_1"))
+    assert (first.status, first.body) == (200, {"outcome": "published"})
+    second = handle(sender.delivery(webhook_id="wh_1"))
+    assert (second.status, second.body) == (200, {"outcome": "duplicate"})
+    [event] = stack.arrived()
+    assert (event["source"], event["detail-type"]) == ("openai.com", "response.completed")
+    assert event["time"] == "2025-06-25T14:20:10Z"
+    assert first.log["eventbridge_id"] == second.log["eventbridge_id"] == event["id"]
+    assert event["detail"] == {
+        "id": "evt_685c059ae3a481909bdc86819b066fb6",
+        "object": "event",
+        "created_at": NOW,
+        "type": "response.completed",
+        "data": {"id": "resp_123"},
+    }
+
+
+def test_record_is_kept_for_the_window(
+    handle: Callable[[dict[str, Any]], Answer], sender: ReceiverInstance, stack: MotoStack
+) -> None:
+    handle(sender.delivery(webhook_id="wh_2"))
+    assert NOW + deduplication_hours() * 3600 in {int(record["expiration"]) for record in stack.records()}
+
+
+def test_forgery_and_malformed_body_are_rejected(
+    handle: Callable[[dict[str, Any]], Answer], sender: ReceiverInstance
+) -> None:
+    forged = sender.delivery(headers={"webhook-signature": "v1,forged"})
+    assert (handle(forged).status, handle(sender.delivery(b"[]")).status) == (401, 400)
+
+
+def test_metrics_are_in_the_namespace_of_the_stack(
+    handle: Callable[[dict[str, Any]], Answer], sender: ReceiverInstance
+) -> None:
+    [emf] = handle(sender.delivery(webhook_id="wh_3")).emf
+    [metrics] = emf["_aws"]["CloudWatchMetrics"]
+    assert metrics["Namespace"] == "openai-webhooks"
+    assert emf["service"] == "receiver"
+
+
+def test_clock_is_the_real_one(
+    handle: Callable[[dict[str, Any]], Answer], sender: ReceiverInstance, clock: Clock
+) -> None:
+    delivery = sender.delivery(webhook_id="wh_4")
+    clock.advance(301)
+    assert handle(delivery).status == 401
+    clock.advance(-1.1)  # 299.9 s
+    assert handle(delivery).status == 200
+
+
+def test_rule_matches_an_unknown_type_by_prefix(stack: MotoStack, clock: Clock) -> None:
+    bus = stack.add_bus("prefix", '{"source": ["openai.com"], "detail-type": [{"prefix": "dream."}]}')
+    receiver = ReceiverInstance(stack, clock, {**stack.settings, "EVENT_BUS_NAME": bus})
+    stack.arrived()
+    for type_ in ("dream.begun", "response.completed", "dream.completed"):
+        receiver.deliver(f'{{"id": "{type_}", "type": "{type_}"}}'.encode(), webhook_id=type_)
+    assert ids(stack.arrived()) == ["dream.begun", "dream.completed"]

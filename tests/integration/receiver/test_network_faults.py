@@ -1,0 +1,166 @@
+"""Promise 3 with real connections: services that fail and networks that break, between the receiver and moto."""
+
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, Final
+from uuid import uuid4
+
+import pytest
+
+from receiver.aws import client
+from tests.support.faulty_proxy import FaultyProxy
+from tests.support.moto_stack import CREDENTIALS, MotoStack
+from tests.support.receiver_instance import EVENT_ID, Clock, ReceiverInstance, ids
+
+BUDGET: Final = 5  # seconds for an answer
+FAULTS: Final = ["throttled", "error 500", "bad gateway", "refused", "reset", "hangs", "answer lost"]
+
+# The status of a delivery while a service fails.
+STATUS: Final = {"secretsmanager": 503, "dynamodb": 200, "events": 503}
+
+type Proxies = dict[str, FaultyProxy]
+
+
+@pytest.fixture
+def proxies(stack: MotoStack) -> Iterator[Proxies]:
+    """A proxy for each service."""
+    proxies = {service: FaultyProxy(stack.endpoint) for service in STATUS}
+    yield proxies
+    for proxy in proxies.values():
+        proxy.recover()
+        proxy.close()
+
+
+class ProxiedAws:
+    """The clients of `receiver.aws`, each behind the proxy of its service."""
+
+    def __init__(self, proxies: Proxies) -> None:
+        self._proxies = proxies
+
+    def client(self, service: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in CREDENTIALS.items():
+                patch.setenv(name, value)
+            patch.setenv("AWS_ENDPOINT_URL", self._proxies[service].url)
+            return client(service)
+
+
+@pytest.fixture
+def receiver(stack: MotoStack, proxies: Proxies, clock: Clock) -> ReceiverInstance:
+    stack.arrived()
+    return ReceiverInstance(ProxiedAws(proxies), clock, stack.settings)
+
+
+@pytest.fixture
+def deliver(receiver: ReceiverInstance) -> Callable[[], Any]:
+    """Makes the same delivery each time, with an id that no other test uses."""
+    webhook_id = f"wh_{uuid4().hex}"
+    return lambda: receiver.deliver(webhook_id=webhook_id)
+
+
+def test_delivery_without_a_fault_is_published(deliver: Callable[[], Any], stack: MotoStack) -> None:
+    assert deliver().body == {"outcome": "published"}
+    assert ids(stack.arrived()) == [EVENT_ID]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("service", STATUS)
+def test_fault_loses_nothing(
+    service: str, fault: str, receiver: ReceiverInstance, deliver: Callable[[], Any], proxies: Proxies, stack: MotoStack
+) -> None:
+    proxies[service].fail(fault)
+    started = time.monotonic()
+    answer = deliver()
+    assert time.monotonic() - started < BUDGET
+    assert answer.status == STATUS[service]
+
+    proxies[service].recover()
+    if answer.status != 200:
+        receiver.clock.advance(int(answer.headers["retry-after"]))
+        assert deliver().body == {"outcome": "published"}
+    # PutEvents has no idempotency token: what is sent again after a lost answer arrives again.
+    copies = 3 if (service, fault) == ("events", "answer lost") else 1
+    assert ids(stack.arrived()) == [EVENT_ID] * copies
+
+
+@pytest.mark.parametrize(
+    ("service", "fault", "status", "copies"),
+    [
+        ("secretsmanager", "reset", 200, 1),
+        ("secretsmanager", "answer lost", 200, 1),
+        ("dynamodb", "reset", 200, 1),
+        # The second attempt to claim the delivery meets the claim of the first.
+        ("dynamodb", "answer lost", 409, 0),
+        ("events", "reset", 200, 1),
+        ("events", "hangs", 200, 1),
+        ("events", "answer lost", 200, 2),
+    ],
+)
+def test_fault_of_one_request_is_hidden_by_the_second_attempt(
+    *,
+    service: str,
+    fault: str,
+    status: int,
+    copies: int,
+    receiver: ReceiverInstance,
+    deliver: Callable[[], Any],
+    proxies: Proxies,
+    stack: MotoStack,
+) -> None:
+    """For example, a kept-alive connection died while the function was frozen."""
+    proxies[service].fail(f"{fault} once")
+    answer = deliver()
+    assert (answer.status, "DeduplicationUnavailable" in answer.metrics) == (status, False)
+    assert ids(stack.arrived()) == [EVENT_ID] * copies
+    receiver.clock.advance(10.001)
+    assert deliver().body == {"outcome": "duplicate" if copies else "published"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("error 500", "InternalFailure"),
+        ("bad gateway", "502"),
+        ("refused", "EndpointConnectionError ({url}/)"),
+        ("reset", "ConnectionClosedError ({url}/)"),
+    ],
+)
+def test_log_names_the_fault(fault: str, code: str, deliver: Callable[[], Any], proxies: Proxies) -> None:
+    proxies["events"].fail(fault)
+    answer = deliver()
+    assert answer.metrics == {"PublishFailed": 1}
+    assert answer.log["reason"].startswith(f"{code.format(url=proxies['events'].url)} from PutEvents")
+    # A service is called once more and not again, because there is no time for it.
+    assert proxies["events"].requests == (0 if fault == "refused" else 2)
+
+
+def test_answer_is_in_time_while_every_service_hangs(
+    receiver: ReceiverInstance, deliver: Callable[[], Any], proxies: Proxies
+) -> None:
+    """The longest way: the known keys are due, then the claim, then the publish."""
+    receiver.deliver(webhook_id=f"wh_{uuid4().hex}")
+    receiver.clock.advance(300)
+    for proxy in proxies.values():
+        proxy.requests = 0
+        proxy.fail("hangs")
+    started = time.monotonic()
+    answer = deliver()
+    assert time.monotonic() - started < BUDGET
+    assert answer.status == 503
+    assert answer.metrics == {"PublishFailed": 1, "DeduplicationUnavailable": 1}
+    assert [line["reason"].partition(" ")[0] for line in answer.logs] == ["ReadTimeoutError"] * 3
+    assert [proxy.requests for proxy in proxies.values()] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("service", STATUS)
+def test_service_cannot_ask_for_a_longer_pause(
+    service: str, deliver: Callable[[], Any], proxies: Proxies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an `x-amz-retry-after`, botocore would wait for up to 5 s."""
+    pauses: list[float] = []
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=pauses.append))
+    proxies[service].fail("busy")
+    deliver()
+    assert len(pauses) == 1
+    assert sum(pauses) <= 1

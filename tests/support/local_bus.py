@@ -1,0 +1,44 @@
+"""The event bus of an embedded AWS, as a test sees it."""
+
+import json
+from typing import Any
+
+import boto3
+
+from openai_webhooks_cli.local.moto_aws import ACCOUNT, LAMBDA_ENVIRONMENT
+from openai_webhooks_cli.local.sam_template import REGION
+
+
+class Bus:
+    """Collects every event that is published to the bus."""
+
+    def __init__(self, url: str, *, name: str = "openai-webhooks") -> None:
+        """`url` is that of the embedded AWS."""
+        self._url = url
+        self._seen: list[dict[str, Any]] = []
+        self._queue = self.client("sqs").create_queue(QueueName="Seen")["QueueUrl"]
+        rule = {"Name": "Seen", "EventBusName": name}
+        self.client("events").put_rule(**rule, EventPattern='{"source": [{"prefix": ""}]}')
+        target = {"Id": "Seen", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:Seen"}
+        self.client("events").put_targets(Rule="Seen", EventBusName=name, Targets=[target])
+
+    def client(self, service: Any) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self._url,
+            region_name=REGION,
+            aws_access_key_id=LAMBDA_ENVIRONMENT["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=LAMBDA_ENVIRONMENT["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def received(self, event_id: str) -> list[dict[str, Any]]:
+        """Return the event with this id as the bus passes it to targets, once for each time that it was published.
+
+        Call it any time after the receiver's answer: moto delivers events before PutEvents returns.
+        """
+        sqs = self.client("sqs")
+        while messages := sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                self._seen.append(json.loads(message["Body"]))
+                sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
+        return [event for event in self._seen if event["detail"]["id"] == event_id]

@@ -1,0 +1,31 @@
+"""The generated tables are complete. `make lint` checks that the pages contain them."""
+
+from openai_webhooks import CATALOG
+from openai_webhooks_cli.docs import event_table, status_table
+from receiver.rejections import REJECTIONS
+
+
+def test_event_table_has_every_type() -> None:
+    types = [
+        prefix.strip("`") + name.strip("`") for prefix, names, *_ in _rows(event_table()) for name in names.split(", ")
+    ]
+
+    assert sorted(types) == sorted(CATALOG)
+
+
+def test_event_table_has_fields_of_data() -> None:
+    (row,) = (row for row in _rows(event_table()) if row[0] == "`safety_identifier.`")
+
+    assert row[2:] == ["`safety_category`, `safety_identifier`", "`model`, `project_id`, `request_id`"]
+
+
+def test_status_table_has_every_rejection() -> None:
+    rows = [(int(status), outcome.strip("`")) for status, outcome, _ in _rows(status_table())]
+
+    assert rows[:2] == [(200, "Published"), (200, "Duplicate")]
+    assert rows[2:] == [(rejection.status, rejection.outcome) for rejection in REJECTIONS.values()]
+    assert all(meaning for *_, meaning in _rows(status_table()))
+
+
+def _rows(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]

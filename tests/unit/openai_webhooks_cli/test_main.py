@@ -1,0 +1,83 @@
+"""The commands, as a user types them."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from openai_webhooks import CATALOG
+from openai_webhooks_cli import apigw_event, main
+from openai_webhooks_cli.local import sam_template
+from tests.support.paths import ROOT
+
+
+def test_events_lists_catalog() -> None:
+    output = _run("events").output
+
+    assert all(event_type in output for event_type in CATALOG)
+
+
+def test_events_prints_sample() -> None:
+    assert json.loads(_run("events", "realtime.call.incoming").output)["data"]["call_id"].startswith("rtc_")
+
+
+def test_events_rejects_unknown_type() -> None:
+    result = _run("events", "orchestra.tuned")
+
+    assert result.exit_code == 2
+    assert "orchestra.tuned" in result.output
+
+
+def test_events_writes_file_per_type(tmp_path: Path) -> None:
+    assert _run("events", f"--write={tmp_path}").exit_code == 0
+    assert {file.stem for file in tmp_path.iterdir()} == CATALOG.keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        pytest.param(["--secret=hunter2"], "--secret", id="secret"),
+        pytest.param(["--data=id"], "--data id", id="no value"),
+        pytest.param(["--data==x"], "--data =x", id="no key"),
+        pytest.param(["--url=127.0.0.1:8787"], "--url", id="no scheme"),
+        pytest.param(["--url=ftp://127.0.0.1/"], "--url", id="other scheme"),
+        pytest.param(["--url=http://"], "--url", id="no host"),
+    ],
+)
+def test_send_names_invalid_option(arguments: list[str], named: str) -> None:
+    result = _run("send", "batch.failed", *arguments)
+
+    assert result.exit_code == 2
+    assert named in result.output
+    assert "make dev" not in result.output
+    assert "hunter2" not in result.output
+
+
+def test_send_without_server_suggests_dev() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    result = _run("send", "batch.failed", f"--url=http://127.0.0.1:{port}/")
+
+    assert result.exit_code == 2
+    assert "make dev" in result.output
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "http"])
+def test_dev_rejects_invalid_port(port: str) -> None:
+    assert _run("dev", f"--port={port}").exit_code == 2
+
+
+def test_sam_local_uses_aws_of_dev() -> None:
+    for folder in (ROOT, ROOT / "examples/subscriber"):
+        for variables in json.loads((folder / "sam-local.env.json").read_text()).values():
+            assert variables["AWS_ENDPOINT_URL"] == f"http://host.docker.internal:{main.DEV_AWS_PORT}"
+
+
+def test_default_url_is_in_template() -> None:
+    assert sam_template.plan(ROOT / "template.yaml").routes == [("POST", apigw_event.PATH)]
+
+
+def _run(*arguments: str) -> Result:
+    return CliRunner().invoke(main.app, arguments)

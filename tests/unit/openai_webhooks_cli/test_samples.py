@@ -1,0 +1,78 @@
+"""Samples and signed deliveries."""
+
+import time
+from typing import Annotated, Literal
+
+import pytest
+from openai.types.webhooks import RealtimeCallIncomingWebhookEvent as SdkEvent
+from pydantic import BaseModel, Field
+from standardwebhooks import Webhook
+
+from openai_webhooks import CATALOG, parse
+from openai_webhooks.models import TypedEvent
+from openai_webhooks_cli import samples
+
+
+@pytest.mark.parametrize("event_type", CATALOG)
+def test_sample_fits_its_class(event_type: str) -> None:
+    event = parse(samples.sample(event_type, created_at=1_750_861_210))
+
+    assert type(event) is CATALOG[event_type]
+    assert event.drift is None
+
+
+def test_sample_fits_class_of_sdk() -> None:
+    event = samples.sample("realtime.call.incoming", created_at=1_750_861_210)
+
+    assert SdkEvent.model_validate(event, strict=True).data.sip_headers[0].name == "From"
+
+
+def test_sample_of_unknown_type_has_id() -> None:
+    assert samples.sample("orchestra.tuned", created_at=1)["data"] == {"id": "obj_abc123"}
+
+
+class Player(BaseModel):
+    name: str
+
+
+class Concert(BaseModel):
+    id: str
+    title: str
+    seats: int
+    price: float | None
+    players: Annotated[list[Player], Field(min_length=1)]
+    tags: list[Annotated[str, Field(min_length=1)]]
+    status: Literal["planned", "sold_out"]
+    outdoors: bool | None = None
+
+
+def test_new_field_gets_value_of_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ConcertEvent(TypedEvent):
+        type: Literal["concert.planned"]
+        data: Concert
+
+    monkeypatch.setattr(samples, "CATALOG", {"concert.planned": ConcertEvent})
+    event = samples.sample("concert.planned", created_at=1)
+
+    assert ConcertEvent.model_validate(event).data.players == [Player(name="name_abc123")]
+
+
+def test_unsupported_field_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Data(BaseModel):
+        seats: set[int]
+
+    class ConcertEvent(TypedEvent):
+        type: Literal["concert.planned"]
+        data: Data
+
+    monkeypatch.setattr(samples, "CATALOG", {"concert.planned": ConcertEvent})
+    with pytest.raises(TypeError, match="field seats"):
+        samples.sample("concert.planned", created_at=1)
+
+
+def test_standardwebhooks_accepts_signature() -> None:
+    secret = samples.new_secret()
+    body = samples.encode(samples.sample("batch.completed", created_at=1))
+    headers = samples.headers(body, secret=secret, timestamp=int(time.time()), webhook_id=samples.new_id("wh_"))
+
+    assert Webhook(secret).verify(body, headers)["type"] == "batch.completed"

@@ -1,0 +1,123 @@
+"""What happens to a delivery, step by step: size, verify, unwrap, publish once."""
+
+import pytest
+
+from tests.support.in_memory_aws import InMemoryAws
+from tests.support.receiver_instance import BODY, NOW, OTHER_SECRET, SECRET, ReceiverInstance
+from tests.support.scenarios import LARGEST, MIB, event_of_size
+
+
+def test_published_then_duplicate(receiver: ReceiverInstance, aws: InMemoryAws) -> None:
+    assert receiver.deliver().body == {"outcome": "published"}
+    assert receiver.deliver().body == {"outcome": "duplicate"}
+    assert len(aws.arrived()) == 1
+
+
+class TestSize:
+    @pytest.mark.parametrize("encoded", [pytest.param(False, id="text"), pytest.param(True, id="base64")])
+    def test_body_above_limit_is_rejected_before_any_other_work(
+        self, *, encoded: bool, receiver: ReceiverInstance
+    ) -> None:
+        # The body is neither signed nor an event. API Gateway accepts no larger one.
+        answer = receiver.deliver(b"x" * 10 * MIB, encoded=encoded, headers={"webhook-signature": None})
+        assert (answer.status, answer.metrics) == (413, {"TooLarge": 1})
+        assert receiver.calls == []
+
+    def test_forged_body_at_limit_is_verified(self, receiver: ReceiverInstance) -> None:
+        forged = {"webhook-signature": "v1,forged"}
+        assert receiver.deliver(event_of_size(MIB), headers=forged).status == 401
+        assert receiver.deliver(event_of_size(MIB + 1), headers=forged).status == 413
+
+    def test_entry_at_limit_is_published(self, receiver: ReceiverInstance, aws: InMemoryAws) -> None:
+        assert receiver.deliver(event_of_size(LARGEST)).body == {"outcome": "published"}
+        assert len(aws.arrived()) == 1
+
+    def test_entry_above_limit_leaves_no_record(self, receiver: ReceiverInstance, aws: InMemoryAws) -> None:
+        assert receiver.deliver(event_of_size(LARGEST + 1)).status == 413
+        assert (aws.arrived(), aws.records()) == ([], [])
+
+
+class TestVerify:
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            pytest.param({"webhook-id": None}, id="no id"),
+            pytest.param({"webhook-signature": None}, id="no signature"),
+            pytest.param({"webhook-signature": "v1a,x"}, id="another scheme"),
+            pytest.param({"webhook-timestamp": "now"}, id="malformed timestamp"),
+            pytest.param({"webhook-timestamp": str(NOW - 301)}, id="old timestamp"),
+            pytest.param({"webhook-timestamp": str(NOW + 301)}, id="timestamp in the future"),
+        ],
+    )
+    def test_bad_headers_cause_no_call(self, headers: dict[str, str | None], receiver: ReceiverInstance) -> None:
+        assert receiver.deliver(headers=headers).status == 401
+        assert receiver.calls == []
+
+    def test_rotated_secret_works_at_once(self, receiver: ReceiverInstance, aws: InMemoryAws) -> None:
+        assert receiver.deliver(webhook_id="wh_1").status == 200
+        aws.store(OTHER_SECRET)
+        for number, secret in enumerate([OTHER_SECRET, SECRET]):
+            assert receiver.deliver(webhook_id=f"wh_after_{number}", secret=secret).status == 200
+
+    def test_first_secret_works_within_five_seconds(self, receiver: ReceiverInstance, aws: InMemoryAws) -> None:
+        aws.store("Placeholder until the signing secret is stored.")
+        assert receiver.deliver().status == 503
+        aws.store(SECRET)
+        receiver.clock.advance(4)
+        assert receiver.deliver().status == 503
+        receiver.clock.advance(1)
+        assert receiver.deliver().status == 200
+
+    def test_known_keys_survive_an_outage_of_secrets_manager(self, receiver: ReceiverInstance) -> None:
+        assert receiver.deliver(webhook_id="wh_1").status == 200
+        receiver.refuse("GetSecretValue")
+        reported = []
+        for minute in range(10):
+            receiver.clock.advance(60)
+            answer = receiver.deliver(webhook_id=f"wh_minute_{minute}")
+            assert answer.status == 200
+            reported += [line["reason"] for line in answer.logs if "reason" in line]
+        # From the fifth minute on, once a minute.
+        assert [reason.partition(".")[0] for reason in reported] == ["ThrottlingException from Secrets Manager"] * 6
+
+    def test_flood_of_forgeries_reads_the_secret_once_a_minute(self, receiver: ReceiverInstance) -> None:
+        minutes, forgeries = 10, 1_000
+        statuses = set()
+        for _ in range(forgeries):
+            statuses.add(receiver.deliver(headers={"webhook-signature": "v1,forged"}).status)
+            receiver.clock.advance(60 * minutes / forgeries)
+        assert statuses == {401}
+        stages = [call.parameters["VersionStage"] for call in receiver.calls]  # of all calls to AWS
+        assert {stage: stages.count(stage) for stage in stages} == {
+            "AWSCURRENT": minutes + 1,  # and the first read
+            "AWSPENDING": minutes,
+            "AWSPREVIOUS": minutes,
+        }
+
+
+class TestWork:
+    @pytest.mark.parametrize(
+        ("body", "signatures", "status"),
+        [
+            pytest.param(b'{"type": "x"}', 1_000, 200, id="a thousand signatures"),
+            pytest.param(b'{"type": "x", "data": %b1%b}' % (b"[" * 500_000, b"]" * 500_000), 1, 400, id="nesting"),
+            pytest.param(b'{"type": "x", "data": {%b"z": 1}}' % (b'"a": 1, ' * 100_000), 1, 200, id="many fields"),
+            pytest.param(b'{"type": "x", "data": %b}' % (b"9" * 1_000_000), 1, 400, id="a long number"),
+            pytest.param(b"[" * 1_000_000, 1, 400, id="unclosed"),
+        ],
+    )
+    def test_demanding_delivery_is_answered(
+        self, body: bytes, signatures: int, status: int, receiver: ReceiverInstance
+    ) -> None:
+        delivery = receiver.delivery(body)
+        headers = delivery["headers"]
+        headers["webhook-signature"] = "v1,forged " * (signatures - 1) + headers["webhook-signature"]
+        assert receiver(delivery).status == status
+
+    def test_unexpected_error_is_not_hidden(self, receiver: ReceiverInstance) -> None:
+        def fail() -> None:
+            raise RuntimeError("unexpected")
+
+        receiver.before["PutEvents"] = fail
+        with pytest.raises(RuntimeError, match="unexpected"), pytest.warns(UserWarning, match="No application metrics"):
+            receiver.deliver(BODY)

@@ -1,0 +1,61 @@
+"""The docs name every parameter and alarm of the template, and its current deduplication window."""
+
+import re
+from typing import Final
+
+import pytest
+
+from tests.support.paths import ROOT
+from tests.support.templates import RECEIVER, SUBSCRIBER, deduplication_hours
+
+GUIDE: Final = sorted((ROOT / "docs").rglob("*.md"))
+TEXTS: Final = [
+    ROOT / "README.md",
+    *GUIDE,
+    *(path for path in (ROOT / "examples/subscriber").rglob("*") if path.suffix in {".md", ".py", ".yaml"}),
+    *(ROOT / "src").rglob("*.py"),
+]
+HANDLE_ONCE: Final = ROOT / "examples/subscriber/functions/handle_once.py"
+
+PERIODS: Final = {
+    6: "Lambda's longest time for an event in its queue",
+    24: "EventBridge's retries, and OpenAI's overlap of two signing secrets",
+    72: "OpenAI's retries",
+    deduplication_hours(): "the receiver's deduplication window",
+}
+"""Hours that the docs may name."""
+
+
+@pytest.mark.parametrize("name", RECEIVER.read()["Parameters"])
+def test_guide_names_parameter(name: str) -> None:
+    assert any(re.search(rf"\b{name}\b", page.read_text()) for page in GUIDE)
+
+
+@pytest.mark.parametrize("name", RECEIVER.defaults.of("CloudWatch::Alarm"))
+def test_guide_says_what_to_do_about_alarm(name: str) -> None:
+    assert re.search(rf"^\| `{name}` \|", (ROOT / "docs/guide/operate.md").read_text(), re.MULTILINE)
+
+
+def test_docs_name_only_known_hours() -> None:
+    unknown = {
+        f"{path.relative_to(ROOT)}:{number}: {hours} hours"
+        for path in TEXTS
+        if ".aws-sam" not in path.parts
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        for hours in re.findall(r"\b(\d+) (?:hours?|h)\b", line)
+        if int(hours) not in PERIODS
+    }
+
+    assert unknown == set()
+
+
+def test_subscribers_remember_as_long_as_receiver() -> None:
+    [hours] = re.findall(r"(\d+) \* 3600", HANDLE_ONCE.read_text())
+
+    assert int(hours) == deduplication_hours()
+
+
+def test_subscriber_template_shares_source_with_receiver() -> None:
+    sources = {stack.parameters["EventSource"]["Default"] for stack in (RECEIVER.defaults, SUBSCRIBER.defaults)}
+
+    assert len(sources) == 1
