@@ -17,7 +17,7 @@ from rich.progress import track
 from evidence import blocks, results
 from evidence.attacks.costs import ATTACKS, FORGERIES, MINUTES, Cost
 from evidence.fuzz.environment import ENVIRONMENT
-from receiver.signing_keys import MAX_AGE, REFRESH_INTERVAL
+from receiver.signing_keys import MAX_AGE, MAX_REFRESHES, REFRESH_PERIOD
 from tests.support.paths import ROOT
 from tests.support.templates import receiver_memory
 
@@ -25,7 +25,7 @@ BUDGET = 5  # seconds for an answer
 MEMORY = receiver_memory()  # MB
 CPU_SHARE = MEMORY / 1769  # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 # The cache reads AWSCURRENT. A refresh reads AWSCURRENT, AWSPENDING and AWSPREVIOUS.
-MAX_CALLS = MINUTES * 60 / MAX_AGE + 3 * MINUTES * 60 / REFRESH_INTERVAL
+MAX_CALLS = MINUTES * 60 / MAX_AGE + 3 * MAX_REFRESHES * MINUTES * 60 / REFRESH_PERIOD
 
 
 def answered_after(spent: Cost) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evidence.markdown import table
+from evidence.models.inputs import PRICES
 
 type Results = Mapping[str, Any]
 
@@ -32,9 +33,19 @@ def costly_deliveries(found: Results) -> dict[str, str]:
         [name, cost["status"], cost["answered_after"], round(cost["megabytes"])] for name, cost in deliveries.items()
     ]
     calls = [[f"calls to AWS: {operation}", count] for operation, count in flood["calls"].items()]
+    # The secret is all that a flood reads.
+    hourly = sum(flood["calls"].values()) * 60 / flood["minutes"] * PRICES["read"].value / 10_000
     return {
         "costs": table(["delivery", "status", "s", "MB"], costs),
-        "flood": table(["flood", "number"], [["forgeries", flood["forgeries"]], ["minutes", flood["minutes"]], *calls]),
+        "flood": table(
+            ["flood of one instance", "number"],
+            [
+                ["forgeries", flood["forgeries"]],
+                ["minutes", flood["minutes"]],
+                *calls,
+                ["dollars per hour for these calls", f"{hourly:.3f}"],
+            ],
+        ),
     }
 
 

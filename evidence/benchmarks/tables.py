@@ -31,8 +31,11 @@ def targets(found: Results) -> str:
     rows = []
     for target in found["targets"]:
         ratio = Quartiles(**target["ratio"])
-        met = "yes" if ratio.median <= target["at_most"] else "no"
-        rows.append([target["what"], f"{target['at_most']:.2f}", ratio.text(".3f"), met])
+        if (at_most := target["at_most"]) is None:
+            rows.append([target["what"], "none", ratio.text(".3f"), ""])
+        else:
+            met = "yes" if ratio.median <= at_most else "no"
+            rows.append([target["what"], f"{at_most:.2f}", ratio.text(".3f"), met])
     return table(["ratio", "target, at most", "measured", "met"], rows)
 
 

@@ -2,15 +2,25 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from math import inf
 from typing import Any, Final
 
 from evidence.chaos.deliveries import Delivery
 from evidence.chaos.journal import Invocation, Journal
-from receiver.signing_keys import REFRESH_INTERVAL
+from receiver.signing_keys import MAX_REFRESHES, REFRESH_PERIOD, RETRY_INTERVAL_WITHOUT_KEYS
 from tests.support.lambda_runtime import TIMEOUT
 
 ANSWER_LIMIT: Final = 5.0
 """Seconds within which a delivery is answered, even if AWS hangs. README promises it."""
+
+MAX_READERS: Final = MAX_REFRESHES + 1 + REFRESH_PERIOD // RETRY_INTERVAL_WITHOUT_KEYS
+"""Invocations of a process that may read the signing secret within about REFRESH_PERIOD.
+
+The refreshes are for deliveries that no cached key matches. The others are for an empty cache while reading fails.
+"""
+
+_INACCURACY: Final = 2
+"""Seconds by which the period can differ here: the receiver counts whole seconds, and a busy machine is slow."""
 
 VIOLATIONS: Final[Mapping[str, str]] = {
     "forged": "on the bus, but not what OpenAI signed",
@@ -18,6 +28,7 @@ VIOLATIONS: Final[Mapping[str, str]] = {
     "duplicate": "on the bus again, without a crash, a lost answer or an unreachable table",
     "stuck": "answered with 409, but no other copy was in progress",
     "refused": "not accepted, without a fault",
+    "read too often": "the signing secret was read more often than the limit allows",
     "raised": "the function raised an exception",
     "over time": "answered or ended too late",
     "lost": "never on the bus",
@@ -64,6 +75,8 @@ def answered(journal: Journal, invocation: Invocation) -> Iterator[str]:
     delivery, status = invocation.delivery, invocation.status
     if _over_time(invocation):
         yield "over time"
+    if any(invocation.made("GetSecretValue")) and len(_readers(journal, invocation, -_INACCURACY)) > MAX_READERS:
+        yield "read too often"
     if invocation.outcome == "raised":
         yield "raised"
     if status is None:
@@ -108,11 +121,22 @@ def _excused(journal: Journal, invocation: Invocation) -> bool:
         return invocation.faulty("PutEvents")
     if invocation.faulty("GetSecretValue"):
         return True
-    # A process refreshes its keys at intervals. It may not know the new secret yet, or a refresh may have failed.
-    last = journal.last_read.get(invocation.caller)
-    if last is None or invocation.began - last.at > REFRESH_INTERVAL + 1 or any(invocation.made("GetSecretValue")):
+    recent = _readers(journal, invocation, _INACCURACY)
+    if not recent:
         return False
-    return bool(last.fault) or (invocation.outcome == "Unverified" and last.at < journal.secret_changed)
+    first, last = (list(recent[-1].made("GetSecretValue"))[end] for end in (0, -1))
+    if last.fault:
+        return True
+    # The process cannot know a secret that was not stored yet when it last read, if it may not read again.
+    could_read = not any(invocation.made("GetSecretValue")) and len(recent) < MAX_REFRESHES
+    stored = min(journal.stored.get(secret, inf) for secret in invocation.secrets)
+    return invocation.outcome == "Unverified" and first.at < stored and not could_read
+
+
+def _readers(journal: Journal, invocation: Invocation, inaccuracy: float) -> list[Invocation]:
+    """Return the invocations of the same process that read the secret within the period before this one, or in it."""
+    since = invocation.began - REFRESH_PERIOD - inaccuracy
+    return [reader for reader in journal.readers[invocation.caller] if since < reader.began <= invocation.began]
 
 
 def lost(journal: Journal, deliveries: Iterable[Delivery]) -> list[Delivery]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from evidence.chaos.deliveries import OLD_SECRET, Delivery, deliveries, request
+from evidence.chaos.deliveries import OLD_SECRET, Delivery, deliveries
 from evidence.chaos.experiment import BEGIN
 from evidence.chaos.journal import Invocation, Journal
 from evidence.chaos.receivers import Clock, Receivers, running
@@ -58,8 +58,8 @@ async def run(
         for delivery in deliveries(trials, seeded_random(seed), bursts=[clock.now()]):
             if delivery.intruder:
                 continue
-            copies = await asyncio.gather(*(_send(delivery, str(i), receivers, clock) for i in range(COPIES)))
-            later = await _send(delivery, "later", receivers, clock)
+            copies = await asyncio.gather(*(_send(delivery, str(i), receivers) for i in range(COPIES)))
+            later = await _send(delivery, "later", receivers)
             answers.update(f"{invocation.status} {invocation.outcome}" for invocation in copies)
             published = len(journal.publications[delivery.webhook_id])
             if published != 1 or not {copy.status for copy in copies} <= {200, 409} or later.status != 200:
@@ -69,7 +69,6 @@ async def run(
     return answers, wrong
 
 
-async def _send(delivery: Delivery, attempt: str, receivers: Receivers, clock: Clock) -> Invocation:
+async def _send(delivery: Delivery, attempt: str, receivers: Receivers) -> Invocation:
     process = await receivers.idle()
-    body = request(delivery, secrets=[OLD_SECRET], now=int(clock.now()))
-    return await receivers.invoke(process, delivery, body, attempt=attempt)
+    return await receivers.invoke(process, delivery, secrets=[OLD_SECRET], attempt=attempt)

@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from evidence.chaos.seeded_random import Draw, pick
@@ -47,6 +47,14 @@ def deliveries(count: int, draw: Draw, *, bursts: list[float]) -> Iterator[Deliv
             yield _intruder(delivery, kind, number)
 
 
+def forgeries(count: int, draw: Draw, *, begin: float, seconds: int) -> Iterator[Delivery]:
+    """Return forged deliveries: `count` in each of `seconds` seconds from `begin`, in Unix seconds."""
+    body = _event(0, draw, created_at=int(begin))
+    for second in range(seconds):
+        for number in range(count):
+            yield Delivery(f"wh_flood_{second:x}_{number:x}", body, begin + second, "forged")
+
+
 def _event(number: int, draw: Draw, *, created_at: int) -> bytes:
     event_type = TYPES[int(draw("type", number) * len(TYPES))]
     return samples.encode(samples.sample(event_type, created_at=created_at, event_id=f"evt_{number:032x}"))
@@ -60,7 +68,7 @@ def _intruder(delivery: Delivery, kind: str, number: int) -> Delivery:
     return Delivery(f"wh_{kind}_{number:x}", body[:-1] if kind == "malformed" else body, delivery.due, kind)
 
 
-def request(delivery: Delivery, *, secrets: list[str], now: int) -> bytes:
+def request(delivery: Delivery, *, secrets: Sequence[str], now: int) -> bytes:
     """Return API Gateway's event for a delivery that is sent now and signed with each of `secrets`."""
     if delivery.intruder == "forged":
         secrets = [FORGERS_SECRET]
@@ -72,6 +80,6 @@ def request(delivery: Delivery, *, secrets: list[str], now: int) -> bytes:
     return json.dumps(apigw_event.request_event("POST", apigw_event.PATH, headers, delivery.body, now=now)).encode()
 
 
-def _headers(body: bytes, *, secrets: list[str], timestamp: int, webhook_id: str) -> dict[str, str]:
+def _headers(body: bytes, *, secrets: Sequence[str], timestamp: int, webhook_id: str) -> dict[str, str]:
     by_secret = [samples.headers(body, secret=s, timestamp=timestamp, webhook_id=webhook_id) for s in secrets]
     return by_secret[0] | {"webhook-signature": " ".join(headers["webhook-signature"] for headers in by_secret)}

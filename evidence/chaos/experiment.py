@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evidence.chaos import checks, faults
-from evidence.chaos.deliveries import NEW_SECRET, OLD_SECRET, Delivery, deliveries
+from evidence.chaos.deliveries import NEW_SECRET, OLD_SECRET, Delivery, deliveries, forgeries
 from evidence.chaos.journal import LATE, Invocation, Journal
 from evidence.chaos.receivers import Clock, running
 from evidence.chaos.seeded_random import Draw, seeded_random
@@ -20,10 +20,13 @@ from openai_webhooks_cli.local.function_pool import Function
 BEGIN = 1_750_861_200.0  # Unix seconds
 PERIOD = 24  # hours during which new deliveries are sent
 # The rotation of the secret, in hours since the first delivery.
-PENDING = 19.0  # The operator stores the new secret as pending.
-BEGUN = 20.0  # OpenAI starts to use both secrets.
+BEGUN = 20.0  # OpenAI starts to use both secrets, and a flood of forgeries starts.
+STORED = BEGUN + 10 / HOUR  # The operator stores the new secret as pending, next to a malformed value.
 CURRENT = 21.5  # The operator makes the new secret current.
 ENDED = 44.0  # OpenAI stops using the old secret.
+ROTATION_BURSTS = 5, 15, 25  # seconds after BEGUN: before, soon after and long after the new secret is stored
+FLOOD = 30  # seconds
+MALFORMED = "whsec_malformed"
 REPORTED = 5  # violations that are reported in full
 
 
@@ -31,7 +34,7 @@ class Plan(NamedTuple):
     seed: int
     deliveries: int
     bursts: int
-    """The number of moments at which deliveries are sent."""
+    """The number of moments at which deliveries are sent. The rotation has more."""
     processes: int
 
 
@@ -127,7 +130,7 @@ async def run(
         sender = Sender(group, receivers, clock, draw, secrets=partial(_secrets, draw), settled=settled)
         for delivery in sent:
             sender.deliver(delivery)
-        _rotate(sender, aws, experiment.journal)
+        _rotate(sender, aws, clock, experiment.journal)
         await sender.run(until=lambda: until_violation and bool(experiment.violations))
     if not until_violation or not experiment.violations:
         experiment.finish(sent)
@@ -137,8 +140,11 @@ async def run(
 
 
 def _deliveries(plan: Plan, draw: Draw) -> Iterator[Delivery]:
+    begun = BEGIN + BEGUN * HOUR
     bursts = [BEGIN + PERIOD * HOUR * number / plan.bursts for number in range(plan.bursts)]
-    return deliveries(plan.deliveries, draw, bursts=bursts)
+    bursts += [begun + seconds for seconds in ROTATION_BURSTS]
+    yield from deliveries(plan.deliveries, draw, bursts=sorted(bursts))
+    yield from forgeries(plan.processes, draw, begin=begun, seconds=FLOOD)
 
 
 def _hours(at: float) -> float:
@@ -154,7 +160,7 @@ def _secrets(draw: Draw, now: float, attempt: str) -> list[str]:
     return [[OLD_SECRET], [NEW_SECRET], [NEW_SECRET, OLD_SECRET]][int(draw("secret", attempt) * 3)]
 
 
-def _rotate(sender: Sender, aws: Services, journal: Journal) -> None:
+def _rotate(sender: Sender, aws: Services, clock: Clock, journal: Journal) -> None:
     """Schedule the operator's steps of the rotation."""
     secret = {"SecretId": aws.secret.id}
     versions = []
@@ -166,14 +172,13 @@ def _rotate(sender: Sender, aws: Services, journal: Journal) -> None:
 
     async def store() -> None:
         versions.append(call("GetSecretValue")["VersionId"])
-        stored = call("PutSecretValue", SecretString=NEW_SECRET, VersionStages=["AWSPENDING"])
+        stored = call("PutSecretValue", SecretString=f"{MALFORMED} {NEW_SECRET}", VersionStages=["AWSPENDING"])
         versions.append(stored["VersionId"])
-        journal.secret_changed = BEGIN + PENDING * HOUR
+        journal.stored[NEW_SECRET] = clock.now()
 
     async def promote() -> None:
         old, new = versions
         call("UpdateSecretVersionStage", VersionStage="AWSCURRENT", MoveToVersionId=new, RemoveFromVersionId=old)
-        journal.secret_changed = BEGIN + CURRENT * HOUR
 
-    sender.at(BEGIN + PENDING * HOUR, store)
+    sender.at(BEGIN + STORED * HOUR, store)
     sender.at(BEGIN + CURRENT * HOUR, promote)

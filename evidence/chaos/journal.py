@@ -1,11 +1,11 @@
 """What happened in a run: each invocation, its calls to AWS and their effects."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from evidence.chaos.deliveries import Delivery
+from evidence.chaos.deliveries import OLD_SECRET, Delivery
 from evidence.chaos.faults import TABLE
 
 LATE = "answered late"
@@ -30,6 +30,8 @@ class Invocation:
     caller: str
     """The process."""
     began: float
+    secrets: Sequence[str] = (OLD_SECRET,)
+    """What the delivery is signed with, unless it is an intruder."""
     calls: list[Made] = field(default_factory=list)
     ended: float | None = None
     status: int | None = None
@@ -59,15 +61,16 @@ class Invocation:
 
 
 class Journal:
-    """Every invocation and every publication by webhook id, and when each process last read the secret."""
+    """Every invocation and every publication by webhook id, and how each process read the secret."""
 
     def __init__(self) -> None:
         self.invocations: dict[str, list[Invocation]] = defaultdict(list)
         self.publications: dict[str, list[Invocation]] = defaultdict(list)
         """The invocations that published, in order."""
-        self.last_read: dict[str, Made] = {}
-        self.secret_changed = 0.0
-        """When a version of the secret last received another stage."""
+        self.readers: dict[str, list[Invocation]] = defaultdict(list)
+        """The invocations of each process that read the signing secret, in order."""
+        self.stored = {OLD_SECRET: 0.0}
+        """When each of OpenAI's secrets was stored."""
 
     def begin(self, invocation: Invocation) -> None:
         """Record the start of an invocation."""
@@ -79,6 +82,8 @@ class Journal:
             invocation.calls[-1] = invocation.calls[-1]._replace(fault=LATE)
         invocation.calls.append(call)
         if call.operation == "GetSecretValue":
-            self.last_read[invocation.caller] = call
+            readers = self.readers[invocation.caller]
+            if not readers or readers[-1] is not invocation:
+                readers.append(invocation)
         elif call.operation == "PutEvents" and call.took_effect:
             self.publications[invocation.delivery.webhook_id].append(invocation)

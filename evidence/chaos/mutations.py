@@ -14,12 +14,14 @@ from unittest import mock
 from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer
 from botocore.config import Config
 
-from receiver import aws
+from openai_webhooks import InvalidSecret
+from receiver import aws, signing_keys
 from receiver.bus import EventBus
 from receiver.deduplication import Deduplicator, FailOpenPersistence
 from receiver.receiver import Receiver
 from receiver.rejections import InProgress, PublishFailed
 from receiver.signing_keys import SigningKeys
+from receiver.telemetry import Telemetry
 
 
 def verify_late() -> None:
@@ -154,6 +156,25 @@ def ignore_new_secret() -> None:
 def ignore_previous_secret() -> None:
     """does not accept the previous secret"""
     _ignore_stage("AWSPREVIOUS")
+
+
+def never_refresh() -> None:
+    """never reads the secret again because of a signature"""
+    _replace(SigningKeys, "refreshed", lambda *_: [])
+
+
+def refresh_without_limit() -> None:
+    """reads the secret again for every forgery"""
+    _replace(signing_keys, "REFRESH_PERIOD", 0)
+
+
+def ignore_valid_next_to_malformed() -> None:
+    """ignores valid secrets next to a malformed one"""
+
+    def refuse(_: Telemetry, problem: str) -> None:
+        raise InvalidSecret(problem)
+
+    _replace(Telemetry, "secret_malformed", refuse)
 
 
 def _ignore_stage(ignored: str) -> None:

@@ -4,13 +4,13 @@ import asyncio
 import json
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, Protocol
 
-from evidence.chaos import services
+from evidence.chaos import deliveries, services
 from evidence.chaos.deliveries import Delivery
 from evidence.chaos.faults import FAULTS, Kill
 from evidence.chaos.journal import Invocation, Journal, Made
@@ -82,10 +82,18 @@ class Receivers:
         return await self._idle.get()
 
     async def invoke(
-        self, process: Process, delivery: Delivery, request: bytes, *, attempt: str, kill: Kill | None = None
+        self,
+        process: Process,
+        delivery: Delivery,
+        *,
+        secrets: Sequence[str],
+        attempt: str,
+        kill: Kill | None = None,
     ) -> Invocation:
-        """Let a process handle a delivery, and kill it when `kill` says so."""
-        invocation = Invocation(delivery, attempt, process.caller, began=self._clock.now())
+        """Let a process handle a delivery that is signed with `secrets`, and kill it when `kill` says so."""
+        now = self._clock.now()
+        request = deliveries.request(delivery, secrets=secrets, now=int(now))
+        invocation = Invocation(delivery, attempt, process.caller, now, secrets)
         self._journal.begin(invocation)
         self._in_progress[process.caller] = invocation, kill
         timed_kill = asyncio.get_running_loop().call_later(

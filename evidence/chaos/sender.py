@@ -7,7 +7,7 @@ from itertools import count
 from math import ceil
 from typing import Any
 
-from evidence.chaos.deliveries import Delivery, request
+from evidence.chaos.deliveries import Delivery
 from evidence.chaos.faults import kill
 from evidence.chaos.receivers import Clock, Process, Receivers
 from evidence.chaos.seeded_random import Draw
@@ -117,12 +117,11 @@ class Sender:
         return invocation.done() and invocation.result()
 
     async def _invoke(self, process: Process, delivery: Delivery, attempt: str) -> bool:
-        now = self._clock.now()
         name = delivery.webhook_id, delivery.intruder, attempt
         invocation = await self._receivers.invoke(
             process,
             delivery,
-            request(delivery, secrets=self._secrets(now, repr(name)), now=int(now)),
+            secrets=self._secrets(self._clock.now(), repr(name)),
             attempt=attempt,
             kill=kill(self._draw, *name),
         )

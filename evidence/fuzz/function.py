@@ -33,7 +33,7 @@ _CONTEXT = SimpleNamespace(
 def invoke(event: dict[str, Any]) -> tuple[int, str]:
     """Return the status of the answer, and everything that the function printed and logged."""
     output = io.StringIO()
-    app.logger.registered_handler.setStream(output)  # type: ignore[attr-defined]  # it is a StreamHandler
+    app.telemetry._logger.registered_handler.setStream(output)  # type: ignore[attr-defined]  # it is a StreamHandler
     with redirect_stdout(output):
-        answer = app.handler(event, _CONTEXT)
+        answer = app.handler(event, _CONTEXT)  # type: ignore[arg-type]  # it has what the function reads
     return answer["statusCode"], output.getvalue()

@@ -42,6 +42,11 @@ def _cold_ms(memory: int) -> int:
     return ceil((inputs.stretched(INIT_CPU.value, memory) + inputs.first_seconds(memory)) * 1000)
 
 
+def _cold_answer(memory: int) -> float:
+    """Return the seconds until the sender has the answer of a cold start."""
+    return inputs.start_seconds(memory) + inputs.warm_seconds(memory) + inputs.GATEWAY.mean
+
+
 def per_million(footprint: Footprint, memory: int, architecture: str) -> dict[str, tuple[str, float]]:
     """Return the calculation and the dollars of each line."""
     p = {name: price.value for name, price in PRICES.items()}
@@ -62,10 +67,6 @@ def per_million(footprint: Footprint, memory: int, architecture: str) -> dict[st
             archived * (p["archive"] + p["archived"] * ARCHIVE_DAYS / 30),
         ),
         "logs": (f"{logged:.2f} GB × ${p['log']:.2f}", logged * p["log"]),
-        f"X-Ray, {SAMPLED.value:.0%} sampled": (
-            f"{SAMPLED.value:.2f} M × ${p['trace']:.2f}",
-            SAMPLED.value * p["trace"],
-        ),
         "secret, read at each cold start": (
             f"{COLD_SHARE.value * 1e6:,.0f} × ${p['read']:.2f} / 10,000",
             COLD_SHARE.value * 1e6 * p["read"] / 10_000,
@@ -85,7 +86,7 @@ def by_memory(footprint: Footprint) -> list[dict[str, float]]:
         {
             "memory": memory,
             "warm_ms": _warm_ms(memory),
-            "cold_seconds": inputs.start_seconds(memory) + inputs.warm_seconds(memory) + inputs.GATEWAY.mean,
+            "cold_seconds": _cold_answer(memory),
             **{f"lambda_{architecture}": duration(memory, architecture) for architecture in ("x86_64", "arm64")},
             **{f"total_{architecture}": total(footprint, memory, architecture) for architecture in ("x86_64", "arm64")},
         }
@@ -106,14 +107,55 @@ def monthly() -> dict[str, tuple[str, float]]:
         "each metric with data": (f"1 × ${p['metric']:.2f}", p["metric"]),
         "`ErrorAlarm`": (f"1 × ${p['alarm']:.2f}", p["alarm"]),
         "`Alarms=enabled`": (
-            f"4 × ${p['alarm']:.2f}; the first three dashboards of an account are free",
-            4 * p["alarm"],
+            f"5 × ${p['alarm']:.2f}; the first three dashboards of an account are free",
+            5 * p["alarm"],
         ),
         "`SnapStart=PublishedVersions`, for each version": (
             f"{gigabytes:g} GB × {MONTH:,} s × ${p['snapshot']:.10f}",
             gigabytes * MONTH * p["snapshot"],
         ),
     }
+
+
+def changes(footprint: Footprint) -> list[tuple[str, float, str]]:
+    """Return each change that a reader can make, the dollars that it adds per million deliveries, and its effect."""
+    p = {name: price.value for name, price in PRICES.items()}
+    access_log = -footprint.logged["the access log"] * 1e6 / GB * p["log"]
+    archive = per_million(footprint, MEMORY, "x86_64")["archive"][1]
+
+    def instead(memory: int, architecture: str) -> float:
+        return duration(memory, architecture) - duration(MEMORY, "x86_64")
+
+    return [
+        (
+            "a function URL instead of API Gateway",
+            access_log - p["api"],
+            "There is no limit per second, no access log, no custom domain, and no metric for `RefusalAlarm`. "
+            "The template has no parameter for it.",
+        ),
+        (
+            "no access log",
+            access_log,
+            "You cannot see who calls the URL, or which requests API Gateway refused. "
+            "Remove `AccessLogSettings` from the template.",
+        ),
+        ("`Architecture=arm64`", instead(MEMORY, "arm64"), "None that we know. Our measurements are on x86_64."),
+        *(
+            (
+                f"`MemorySize={memory}`",
+                instead(memory, "x86_64"),
+                f"A cold answer takes {_cold_answer(memory):.1f} s instead of {_cold_answer(MEMORY):.1f} s.",
+            )
+            for memory in (256, 1024)
+        ),
+        ("`ArchiveRetentionDays=0`", -archive, "You cannot replay events."),
+        (
+            "`PlatformLogs=true`",
+            footprint.platform * 1e6 / GB * p["log"],
+            "Lambda logs the start, memory and billed time of each invocation.",
+        ),
+        ("`Tracing=true`", SAMPLED.value * p["trace"], f"X-Ray traces {SAMPLED.value:.0%} of the invocations."),
+    ]
 
 
 def snapstart() -> dict[str, tuple[str, float]]:
@@ -150,6 +192,7 @@ def compute(footprint: Footprint) -> dict[str, Any]:
         "total": total(footprint, MEMORY, "x86_64"),
         "by_memory": by_memory(footprint),
         "monthly": monthly(),
+        "changes": changes(footprint),
         "snapstart": snapstart(),
         "others": others(footprint),
     }
@@ -164,10 +207,17 @@ def blocks(found: Mapping[str, Any]) -> dict[str, str]:
             ["per million deliveries", "calculation", "$"], [*_lines(found["per_million"]), total_row]
         ),
         "monthly": table(["per month", "calculation", "$"], _lines(found["monthly"])),
+        "changes": table(
+            ["change", "$ per million", "effect"],
+            [[change, f"{dollars:+.2f}", effect] for change, dollars, effect in found["changes"]],
+        ),
         "memory": _sizes(found["by_memory"]),
         "logged": table(
             ["logged per published delivery", "bytes"],
-            [[place, f"{size}"] for place, size in found["footprint"]["logged"].items()],
+            [
+                *([place, f"{size}"] for place, size in found["footprint"]["logged"].items()),
+                ["Lambda's lines, with `PlatformLogs=true`", f"{found['footprint']['platform']}"],
+            ],
         ),
         "snapstart": table(["a million environments", "calculation", "$"], _lines(found["snapstart"])),
         "others": table(["a million events per month", "calculation", "$"], found["others"]),

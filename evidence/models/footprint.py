@@ -1,6 +1,6 @@
 """Measure the bytes that a published delivery adds to each log and to the archive.
 
-The function runs with the embedded AWS. Lambda's own log lines are examples from its documentation.
+The function runs with the embedded AWS. Lambda's own log lines have the form that its documentation describes.
 """
 
 import json
@@ -22,21 +22,22 @@ from tests.support.paths import ROOT
 
 TEMPLATE = ROOT / "template.yaml"
 EVENT_ID = "8f507cfc-0000-4697-b07a-ac58fc914c95"
-# https://docs.aws.amazon.com/lambda/latest/dg/python-logging.html, with ids of the real length.
+# What PlatformLogs=true adds. https://docs.aws.amazon.com/lambda/latest/dg/telemetry-schema-reference.html
 PLATFORM_LINES = (
-    "START RequestId: 8f507cfc-0000-4697-b07a-ac58fc914c95 Version: 12\n",
-    "END RequestId: 8f507cfc-0000-4697-b07a-ac58fc914c95\n",
-    "REPORT RequestId: 8f507cfc-0000-4697-b07a-ac58fc914c95\tDuration: 35.74 ms\tBilled Duration: 36 ms\t"
-    "Memory Size: 512 MB\tMax Memory Used: 101 MB\t\n",
+    f'{{"time":"2026-01-01T00:00:00.000Z","type":"platform.start","record":{{"requestId":"{EVENT_ID}","version":"12"}}}}\n',
+    f'{{"time":"2026-01-01T00:00:00.000Z","type":"platform.report","record":{{"requestId":"{EVENT_ID}","metrics":'
+    '{"durationMs":35.741,"billedDurationMs":36,"memorySizeMB":512,"maxMemoryUsedMB":101},"status":"success"}}\n',
 )
 NAME = "openai-webhooks-ReceiverFunction-AbCdEfGhIjKl"  # a name of the length that CloudFormation generates
-TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0"
 
 
 class Footprint(NamedTuple):
     """Sizes in bytes."""
 
     logged: dict[str, int]
+    """With the default parameters, by log."""
+    platform: int
+    """Lambda's own lines, with `PlatformLogs=true`."""
     archived: int
 
 
@@ -48,20 +49,22 @@ def measure() -> Footprint:
         (secret,) = stack.secrets.values()
         aws.client("secretsmanager").put_secret_value(SecretId=secret, SecretString=samples.DEVELOPMENT_SECRET)
         function = stack.functions["ReceiverFunction"]
-        environment = {**function.environment, "AWS_LAMBDA_FUNCTION_NAME": NAME, "_X_AMZN_TRACE_ID": TRACE}
+        environment = {**function.environment, "AWS_LAMBDA_FUNCTION_NAME": NAME}
         log = Path(folder, "log")
         with closing(FunctionPool(function._replace(name=NAME, environment=environment), log=log)) as pool:
             _publish(pool)
             before = log.stat().st_size
             _publish(pool)
             lines = log.read_bytes()[before:].splitlines(keepends=True)
+    if len(lines) != 1:
+        raise RuntimeError(f"not one line: {lines}")
     return Footprint(
         logged={
-            "the function's lines": _logged(lines),
-            "Lambda's lines": _logged([line.encode() for line in PLATFORM_LINES]),
+            "the function's line": _logged(lines),
             "the access log": _logged([_access_line().encode()]),
             "the arrival log": _logged([EVENT_ID.encode()]),
         },
+        platform=_logged([line.encode() for line in PLATFORM_LINES]),
         archived=len(json.dumps(_event(), separators=(",", ":"))),
     )
 

@@ -228,7 +228,7 @@ OTHERS = (
     ),
 )
 SAMPLED = Figure(
-    "deliveries that X-Ray traces, besides the first of each second",
+    "deliveries that X-Ray traces with `Tracing=true`, besides the first of each second",
     0.05,
     "of all",
     f"{DOCS}/xray/latest/devguide/xray-console-sampling.html",

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 logging.getLogger("botocore").setLevel(logging.WARNING)
 share_tls_context()
 
-logger = Logger()
-metrics = Metrics()
-telemetry = Telemetry(logger, metrics)
+telemetry = Telemetry(Metrics(), Logger(), time.perf_counter)
 deduplicator = Deduplicator(
     FailOpenPersistence(
         aws.client("dynamodb"),
@@ -42,6 +40,7 @@ receiver = Receiver(
         aws.client("secretsmanager"),
         secret_id=os.environ["SIGNING_SECRET_ARN"],
         on_failure=telemetry.keys_not_refreshed,
+        on_malformed=telemetry.secret_malformed,
     ),
     bus=EventBus(aws.client("events"), name=os.environ["EVENT_BUS_NAME"], source=os.environ["EVENT_SOURCE"]),
     deduplicator=deduplicator,
@@ -50,9 +49,8 @@ receiver = Receiver(
 )
 
 
-@logger.inject_lambda_context(log_event=False, clear_state=True)
-@metrics.log_metrics
 def handler(request: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Answer one request of API Gateway. README lists the statuses."""
     deduplicator.start_invocation(context)
-    return respond(request, receiver, telemetry, now=int(time.time()))
+    with telemetry.delivery(context.aws_request_id):
+        return respond(request, receiver, telemetry, now=int(time.time()))

@@ -20,7 +20,7 @@ def respond(request: Mapping[str, Any], receiver: Receiver, telemetry: Telemetry
     """Answer a request. `now` is in Unix seconds."""
     # API Gateway makes the names lower-case; `sam local start-api` passes them as they arrive.
     headers = {name.lower(): value for name, value in (request.get("headers") or {}).items()}
-    telemetry.annotate(webhook_id=headers.get("webhook-id", "")[:128])
+    telemetry.identify(headers.get("webhook-id", "")[:128])
     try:
         outcome = receiver.receive(_body(request), headers, now)
     except _REJECTED as error:

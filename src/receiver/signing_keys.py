@@ -1,5 +1,6 @@
 """The active signing keys: read from Secrets Manager rarely, and without a gap during a rotation."""
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,27 +13,38 @@ if TYPE_CHECKING:
 
 # All in seconds.
 MAX_AGE = 300  # Keys are used this long before the secret is read again.
-REFRESH_INTERVAL = 60  # The least time between two refreshes, because a forged delivery can cause one.
+REFRESH_PERIOD = 10  # There are at most MAX_REFRESHES in any such period, because a forged delivery can cause one.
 RETRY_INTERVAL = 60  # The least time between two reads while the secret cannot be read, if keys are known.
 RETRY_INTERVAL_WITHOUT_KEYS = 5
+
+MAX_REFRESHES = 2  # More than one, so that a single forged or early delivery does not delay a rotation.
 
 
 class SigningKeys:
     """The keys in a secret that contains one or more `whsec_…`, separated by white space.
 
-    `on_failure` is called with the error when a refresh fails and the cached keys stay in use. (Powertools' Parameters
-    utility does not fit: its cache does not distinguish the staging labels of a secret.)
+    `on_failure` is called with the error when a refresh fails and the cached keys stay in use. `on_malformed` is called
+    with what is wrong with a malformed value among valid ones. (Powertools' Parameters utility does not fit: its cache
+    does not distinguish the staging labels of a secret.)
     """
 
-    def __init__(self, client: "SecretsManagerClient", *, secret_id: str, on_failure: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        client: "SecretsManagerClient",
+        *,
+        secret_id: str,
+        on_failure: Callable[[str], None],
+        on_malformed: Callable[[str], None],
+    ) -> None:
         self._client = client
         self._secret_id = secret_id
         self._on_failure = on_failure
+        self._on_malformed = on_malformed
         self._current: list[bytes] = []
         self._others: list[bytes] = []  # of AWSPENDING and AWSPREVIOUS
         self._problem = ""  # why the last attempt to read AWSCURRENT failed
         self._tried_at = 0  # the last attempt to read AWSCURRENT, in Unix seconds
-        self._refreshed_at = 0
+        self._refreshes: deque[int] = deque([0] * MAX_REFRESHES, maxlen=MAX_REFRESHES)  # the last ones, in Unix seconds
 
     def cached(self, now: int) -> list[bytes]:
         """Return the keys in memory, the likeliest first. `now` is in Unix seconds.
@@ -43,18 +55,18 @@ class SigningKeys:
             self._read_current(now)
         if not self._current:
             raise NotConfigured(self._problem)
-        others_expired = now - self._refreshed_at >= MAX_AGE
+        others_expired = now - self._refreshes[-1] >= MAX_AGE
         return self._current if others_expired else self._current + self._others
 
     def refreshed(self, now: int) -> list[bytes]:
         """Read AWSCURRENT, AWSPENDING and AWSPREVIOUS again and return their keys, so that a rotation needs no restart.
 
-        Keys that cannot be read stay as they were. Returns no keys if the last refresh was less than REFRESH_INTERVAL
-        ago.
+        Keys that cannot be read stay as they were. Returns no keys if there were MAX_REFRESHES in the last
+        REFRESH_PERIOD.
         """
-        if now - self._refreshed_at < REFRESH_INTERVAL:
+        if now - self._refreshes[0] < REFRESH_PERIOD:
             return []
-        self._refreshed_at = now
+        self._refreshes.append(now)
         # A delivery waits for one failure of Secrets Manager at most, and `cached` may have met it already.
         if not (self._problem and self._tried_at == now):
             self._read_current(now)
@@ -103,7 +115,15 @@ class SigningKeys:
     def _read(self, stage: str) -> list[bytes]:
         # Name the stage always: without one, AWS returns AWSCURRENT, but some emulators return the newest version.
         value = self._client.get_secret_value(SecretId=self._secret_id, VersionStage=stage)
-        keys = [decode_secret(secret) for secret in value.get("SecretString", "").split()]
+        keys: list[bytes] = []
+        malformed: dict[int, InvalidSecret] = {}
+        for position, secret in enumerate(value.get("SecretString", "").split(), start=1):
+            try:
+                keys.append(decode_secret(secret))
+            except InvalidSecret as error:
+                malformed[position] = error
         if not keys:
-            raise InvalidSecret("the secret is empty")
+            raise next(iter(malformed.values()), InvalidSecret("the secret is empty"))
+        for position, problem in malformed.items():
+            self._on_malformed(f"value {position} of {stage}: {problem}")
         return keys

@@ -96,9 +96,12 @@ def _role(aws: MotoAws, stack_name: str, logical_id: str, declared: dict[str, An
 
     iam = iam_backends[ACCOUNT]["aws"]
     role = iam.get_role(physical_id(logical_id))
-    # moto's CloudFormation stores inline policies as objects, but moto's IAM reads text. It attaches no managed policy.
-    for name, document in role.policies.items():
-        role.put_policy(name, json.dumps(document))
+    # moto's CloudFormation stores inline policies as objects, but moto's IAM reads text. It keeps a null for a
+    # statement that is AWS::NoValue. It attaches no managed policy.
+    policies: dict[str, Any] = dict(role.policies)
+    for name, document in policies.items():
+        statements = [statement for statement in document["Statement"] if statement]
+        role.put_policy(name, json.dumps({**document, "Statement": statements}))
     for policy in declared.get("ManagedPolicyArns", []):
         if policy != BASIC_EXECUTION:
             iam.attach_role_policy(physical_id(policy["Ref"]), role.name)

@@ -40,7 +40,6 @@ OTHER_SECRET: Final = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 CANARY: Final = "canary-7d1f"
 """In everything that the function must not repeat: payloads, unusable secrets, AWS's messages."""
 
-NAMESPACE: Final = "openai-webhooks"
 SECRET_ARN: Final = "arn:aws:secretsmanager:us-east-1:123456789012:secret:SigningSecret-AbCdEf"
 OUTCOMES: Final = frozenset(
     ["Published", "Duplicate", "Malformed", "Unverified", "InProgress", "TooLarge", "PublishFailed", "NotConfigured"]
@@ -102,34 +101,29 @@ class Answer:
     body: dict[str, str]
     metrics: dict[str, float]
     """The sum of each metric that was counted."""
-    emf: list[dict[str, Any]]
-    logs: list[dict[str, Any]]
+    line: dict[str, Any]
+    """The line of the delivery."""
+    errors: list[dict[str, Any]]
+    """The other lines."""
 
     @classmethod
     def of(cls, response: dict[str, Any], stdout: str) -> Self:
-        lines = [json.loads(line) for line in stdout.splitlines()]
-        emf = [line for line in lines if "_aws" in line]
+        *errors, line = [json.loads(text) for text in stdout.splitlines()]
+        assert not any("_aws" in error for error in errors)
         return cls(
             status=response["statusCode"],
             headers=response["headers"],
             body=json.loads(response["body"]),
             metrics={
-                metric["Name"]: sum(line[metric["Name"]])
-                for line in emf
-                for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+                metric["Name"]: sum(line[metric["Name"]]) for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
             },
-            emf=emf,
-            logs=[line for line in lines if "_aws" not in line],
+            line=line,
+            errors=errors,
         )
 
     @property
     def outcomes(self) -> list[tuple[str, float]]:
         return [(name, count) for name, count in self.metrics.items() if name in OUTCOMES]
-
-    @property
-    def log(self) -> dict[str, Any]:
-        """The line with the outcome: the last one."""
-        return self.logs[-1]
 
 
 @dataclass(frozen=True)
@@ -152,7 +146,7 @@ class ReceiverInstance:
     `settings` are the function's variables. A test can fail or answer each of its calls to AWS.
     """
 
-    def __init__(self, aws: Aws, clock: Clock, settings: Mapping[str, str]) -> None:
+    def __init__(self, aws: Aws, clock: Clock, settings: Mapping[str, str], *, log_level: str = "INFO") -> None:
         self.clock = clock
         self.calls: list[Call] = []
         """Every call to AWS, in order. A call that botocore retries counts once."""
@@ -163,9 +157,10 @@ class ReceiverInstance:
         self.after: dict[str, Hook] = {}
         """By operation: called when the call has taken effect."""
         self._aws = aws
-        self._logger = Logger(service=settings["POWERTOOLS_SERVICE_NAME"], level=settings["POWERTOOLS_LOG_LEVEL"])
-        metrics = Metrics(service=settings["POWERTOOLS_SERVICE_NAME"], namespace=NAMESPACE)
-        telemetry = Telemetry(self._logger, metrics)
+        service = settings["POWERTOOLS_SERVICE_NAME"]
+        self._logger = Logger(service=service, level=log_level)
+        metrics = Metrics(service=service, namespace=settings["POWERTOOLS_METRICS_NAMESPACE"])
+        telemetry = Telemetry(metrics, self._logger, lambda: clock.now)
         deduplicator = Deduplicator(
             FailOpenPersistence(
                 self._client("dynamodb"),
@@ -179,6 +174,7 @@ class ReceiverInstance:
                 self._client("secretsmanager"),
                 secret_id=settings["SIGNING_SECRET_ARN"],
                 on_failure=telemetry.keys_not_refreshed,
+                on_malformed=telemetry.secret_malformed,
             ),
             bus=EventBus(self._client("events"), name=settings["EVENT_BUS_NAME"], source=settings["EVENT_SOURCE"]),
             deduplicator=deduplicator,
@@ -187,11 +183,10 @@ class ReceiverInstance:
         )
 
         # As in app.py, which reads the environment and cannot be imported without one.
-        @self._logger.inject_lambda_context(log_event=False, clear_state=True)
-        @metrics.log_metrics
         def handler(request: dict[str, Any], context: Any) -> dict[str, Any]:
             deduplicator.start_invocation(context)
-            return respond(request, self.receiver, telemetry, now=int(clock.now))
+            with telemetry.delivery(context.aws_request_id):
+                return respond(request, self.receiver, telemetry, now=int(clock.now))
 
         self._handler = handler
 
@@ -278,7 +273,7 @@ class ReceiverInstance:
     def crash(self, hooks: dict[str, Hook], operation: str, *, remaining_ms: int = 10_000) -> None:
         """Receive a delivery and be killed `before` or `after` an operation."""
         hooks[operation] = _crash
-        with pytest.raises(Killed), pytest.warns(UserWarning, match="No application metrics"):
+        with pytest.raises(Killed):
             self.deliver(remaining_ms=remaining_ms)
         self.recover()
 

@@ -27,13 +27,13 @@ class Scenario:
     status: int
     outcome: str
     reason: str | None = None
-    """A pattern that matches the reason in the log."""
+    """A pattern that matches the reason in the line."""
     retry_after: str | None = None
     on_bus: bool = False
-    warned: str | None = None
+    also_counts: str | None = None
     """The other metric that the delivery counts."""
-    warning: str = ""
-    """A pattern that matches the line that is logged with `warned`."""
+    error: str = ""
+    """A pattern that matches the other line, if there is one."""
     delivery: Mapping[str, Any] = field(default_factory=dict)
     request: dict[str, Any] | None = None
     """What Lambda is called with, if it is not a delivery."""
@@ -159,7 +159,7 @@ _NOT_CONFIGURED: list[tuple[str, str, Meets]] = [
     ("white space", f"the secret is empty.*{_STORE}", lambda _, aws: aws.store(" \n")),
     ("invalid secret", f"not base64 of 24 to 64.*{_STORE}", lambda _, aws: aws.store(f"whsec_{CANARY}")),
     ("pasted with v1", f"starts with `v1,`.*{_STORE}", lambda _, aws: aws.store(f"v1,{SECRET}")),
-    ("one of two invalid", f"does not start with `whsec_`.*{_STORE}", lambda _, aws: aws.store(f"{SECRET} {CANARY}")),
+    ("two invalid", f"does not start with `whsec_`.*{_STORE}", lambda _, aws: aws.store(f"{CANARY} {CANARY}")),
     (
         "no secret",
         f"^ResourceNotFoundException from Secrets Manager.*{_CHECK}",
@@ -199,8 +199,7 @@ SCENARIOS: Final = [
             200,
             "Published",
             on_bus=True,
-            warned="SchemaDrift",
-            warning="does not fit",
+            also_counts="SchemaDrift",
             delivery={"body": body},
         )
         for where, body in _DRIFTED
@@ -211,14 +210,30 @@ SCENARIOS: Final = [
             200,
             "Published",
             on_bus=True,
-            warned="DeduplicationUnavailable",
-            warning="deliveries table failed",
+            also_counts="DeduplicationUnavailable",
+            error="deliveries table failed",
             meets=meets,
             settings=settings,
         )
         for name, meets, settings in _DEDUPLICATION_UNAVAILABLE
     ),
-    Scenario("published: keys cannot be refreshed", 200, "Published", on_bus=True, meets=_let_keys_expire),
+    Scenario(
+        "published: keys cannot be refreshed",
+        200,
+        "Published",
+        on_bus=True,
+        error="could not be read",
+        meets=_let_keys_expire,
+    ),
+    Scenario(
+        "published: one of two secrets invalid",
+        200,
+        "Published",
+        on_bus=True,
+        also_counts="SecretMalformed",
+        error="malformed",
+        meets=lambda _, aws: aws.store(f"{SECRET} {CANARY}"),
+    ),
     Scenario("duplicate", 200, "Duplicate", on_bus=True, meets=lambda receiver, _: receiver.deliver()),
     *(
         Scenario(f"malformed: {name}", 400, "Malformed", reason, delivery={"body": body, "encoded": True})
@@ -272,8 +287,8 @@ SCENARIOS: Final = [
         "PublishFailed",
         "^InternalException from",
         "5",
-        warned="DeduplicationUnavailable",
-        warning="deliveries table failed",
+        also_counts="DeduplicationUnavailable",
+        error="deliveries table failed",
         meets=_fail_to_release,
     ),
     *(

@@ -23,6 +23,8 @@ class Vault:
         """The labels that were read."""
         self.failures: list[str] = []
         """What `on_failure` was called with."""
+        self.malformed: list[str] = []
+        """What `on_malformed` was called with."""
         self._client = boto3.client(
             "secretsmanager", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
         )
@@ -32,7 +34,9 @@ class Vault:
 
     def start_instance(self) -> None:
         """Forget all keys, like a new instance of the function."""
-        self.keys = SigningKeys(self._client, secret_id=SECRET_ID, on_failure=self.failures.append)
+        self.keys = SigningKeys(
+            self._client, secret_id=SECRET_ID, on_failure=self.failures.append, on_malformed=self.malformed.append
+        )
 
     def put(self, value: str | bytes) -> None:
         """Make the value AWSCURRENT, and the value before it AWSPREVIOUS, as Secrets Manager does."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from openai_webhooks_cli.local.delivery_log import DeliveryLog
 from openai_webhooks_cli.local.http_api import AnsweredDelivery
 from openai_webhooks_cli.local.local_system import LocalSystem
 from openai_webhooks_cli.local.moto_aws import LOOPBACK, docker_bridge_addresses
@@ -23,7 +24,7 @@ def run(console: Console, *, port: int, aws_port: int, secret: str, default_url:
     # A shell starts background jobs with SIGINT ignored.
     for stop_signal in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop_signal, signal.default_int_handler)
-    happenings: queue.SimpleQueue[AnsweredDelivery | dict[str, Any]] = queue.SimpleQueue()
+    happenings: queue.SimpleQueue[AnsweredDelivery | dict[str, Any] | None] = queue.SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="openai-webhooks-", ignore_cleanup_errors=True) as folder:
         log = Path(folder, "functions.log")
         try:
@@ -46,19 +47,39 @@ def run(console: Console, *, port: int, aws_port: int, secret: str, default_url:
                 option = "" if url == default_url else f" --url {url}"
                 _print(console, f"Send an event:\n  {Path(sys.argv[0])} send response.completed{option}\n")
                 _print(console, "Press Ctrl-C to stop.\n")
-                while True:
-                    if line := _line(system, happenings.get()):
+                _stop_on_signal(system, happenings)
+                delivery_log = DeliveryLog(log)
+                while (happening := happenings.get()) is not None:
+                    if line := _line(system, happening, delivery_log):
                         _print(console, line)
         except KeyboardInterrupt:
-            _print(console, "Stopped.")
+            pass
+    _print(console, "Stopped.")
 
 
-def _line(system: LocalSystem, happening: AnsweredDelivery | dict[str, Any]) -> str | None:
+def _stop_on_signal(system: LocalSystem, happenings: queue.SimpleQueue[Any]) -> None:
+    """Let the first Ctrl-C end the loop, and a second one raise KeyboardInterrupt.
+
+    An exception in a signal handler can be lost: Python ignores it if a finalizer is running.
+    """
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        system.subscribers.begin_close()
+        happenings.put(None)
+
+    for stop_signal in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop_signal, stop)
+
+
+def _line(system: LocalSystem, happening: AnsweredDelivery | dict[str, Any], delivery_log: DeliveryLog) -> str | None:
     """Return the line for a delivery or an event on the bus. None if the event was delivered here: it has a line."""
     system.subscribers.wait_until_idle()
+    reason = ""
     if isinstance(happening, AnsweredDelivery):
         event_type, event_id = happening.event_type, happening.event_id
         result, duration = f"{happening.status} {happening.outcome}", f"{happening.seconds * 1000:.0f} ms"
+        reason = delivery_log.reason(happening.webhook_id)
     elif happening["detail"].get("id") in system.http_api.event_ids:
         return None
     else:
@@ -68,7 +89,7 @@ def _line(system: LocalSystem, happening: AnsweredDelivery | dict[str, Any]) -> 
     line = f"{time.strftime('%H:%M:%S')}  {result:<18} {event_type:<32} {duration:>8}"
     if result in ("on the bus", "200 published"):
         line += f"  -> {', '.join(system.subscribers.reached(event_id)) or 'no subscriber'}"
-    return line
+    return f"{line}  {reason}".rstrip()
 
 
 def _print(console: Console, text: str) -> None:

@@ -19,6 +19,7 @@ from openai_webhooks_cli.local.function_pool import FunctionPool
 class AnsweredDelivery(NamedTuple):
     """A delivery and its answer."""
 
+    webhook_id: str
     event_type: str
     event_id: str
     status: int
@@ -70,7 +71,8 @@ class HttpApi:
             logging.getLogger(__name__).error("The receiver failed with %s: see %s", type(error).__name__, self._log)  # noqa: TRY400  # the traceback is in the log file
         (outcome,) = json.loads(answer["body"]).values()
         seconds = time.perf_counter() - start
-        self._on_answer(AnsweredDelivery(event_type, event_id, answer["statusCode"], outcome, seconds))
+        webhook_id = headers.get("webhook-id", "")
+        self._on_answer(AnsweredDelivery(webhook_id, event_type, event_id, answer["statusCode"], outcome, seconds))
         return Response(answer["body"], answer["statusCode"], headers=answer["headers"])
 
 

@@ -21,7 +21,7 @@ class Subscribers:
         self._aws = aws
         self._pools = [FunctionPool(function, log=log) for function in functions]
         self._arrivals: dict[str, list[str]] = defaultdict(list)
-        self._closing = threading.Event()
+        self._closing = False
 
     def start(self) -> None:
         """Wait until the functions are ready, then start to pass events to them."""
@@ -29,8 +29,12 @@ class Subscribers:
             pool.wait_until_ready()
             threading.Thread(target=self._consume, args=[pool], daemon=True).start()
 
+    def begin_close(self) -> None:
+        """Stop waiting and taking events. A signal handler can call this."""
+        self._closing = True
+
     def close(self) -> None:
-        self._closing.set()
+        self.begin_close()
         for pool in self._pools:
             pool.close()
 
@@ -39,12 +43,15 @@ class Subscribers:
         threading.Thread(target=self._drain, args=[queue_url, on_event], daemon=True).start()
 
     def wait_until_idle(self) -> None:
-        """Wait until the subscribers have handled every event on the bus."""
+        """Wait until the subscribers have handled every event on the bus, or until they close."""
         sqs = self._aws.client("sqs")
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         for pool in self._pools:
             inbox = pool.function.inbox
-            while set(sqs.get_queue_attributes(QueueUrl=inbox, AttributeNames=names)["Attributes"].values()) != {"0"}:
+            while not self._closing:
+                attributes = sqs.get_queue_attributes(QueueUrl=inbox, AttributeNames=names)["Attributes"]
+                if set(attributes.values()) == {"0"}:
+                    break
                 time.sleep(0.01)
 
     def reached(self, event_id: str) -> list[str]:
@@ -65,12 +72,12 @@ class Subscribers:
     def _drain(self, queue_url: str | None, handle: Callable[[dict[str, Any]], None]) -> None:
         sqs = self._aws.client("sqs")
         try:
-            while not self._closing.is_set():
+            while not self._closing:
                 received = sqs.receive_message(QueueUrl=queue_url, WaitTimeSeconds=1, MaxNumberOfMessages=10)
                 for message in received.get("Messages", []):
                     handle(json.loads(message["Body"]))
                     sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
         except BotoCoreError:
             # The embedded AWS stops before these threads do.
-            if not self._closing.is_set():
+            if not self._closing:
                 raise

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from evidence.chaos import checks
-from evidence.chaos.deliveries import Delivery
+from evidence.chaos.deliveries import OLD_SECRET, Delivery
 from evidence.chaos.journal import Invocation, Journal, Made
 
 DELIVERY = Delivery("wh_1", b'{"id":"evt_1","type":"x"}', due=0)
@@ -160,21 +160,45 @@ def test_409_for_own_claim_is_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("last_read", "changed", "later", "violations"),
+    ("reads", "stored", "later", "violations"),
     [
-        pytest.param(READ, 101, 30, [], id="new secret not known yet"),
-        pytest.param(READ, 99, 30, ["refused"], id="new secret should be known"),
-        pytest.param(READ, 101, 90, ["refused"], id="refresh is overdue"),
-        pytest.param(NOT_READ, 0, 30, [], id="refresh failed"),
+        pytest.param([READ, READ], 101, 5, [], id="not stored at the last of two reads"),
+        pytest.param([READ], 101, 5, ["refused"], id="not read again"),
+        pytest.param([], 101, 5, ["refused"], id="never read"),
+        pytest.param([READ, READ], 99, 5, ["refused"], id="stored before the last read"),
+        pytest.param([READ, READ], 101, 15, ["refused"], id="not read for longer than the limit"),
+        pytest.param([READ, NOT_READ], 99, 5, [], id="last read failed"),
     ],
 )
 def test_refused_delivery_needs_an_unknown_secret(
-    last_read: Made, changed: float, later: float, violations: list[str]
+    reads: list[Made], stored: float, later: float, violations: list[str]
 ) -> None:
     refused = invocation(status=401, outcome="Unverified", later=later)
-    seen = journal(invocation(last_read), refused)
-    seen.secret_changed = changed
+    seen = journal(*map(invocation, reads), refused)
+    seen.stored = {OLD_SECRET: stored}
     assert list(checks.answered(seen, refused)) == violations
+
+
+@pytest.mark.parametrize(("stored", "violations"), [(101, []), (99, ["refused"])])
+def test_delivery_that_causes_a_read_may_be_refused_only_before_its_secret_is_stored(
+    stored: float, violations: list[str]
+) -> None:
+    refused = invocation(READ, status=401, outcome="Unverified")
+    seen = journal(refused)
+    seen.stored = {OLD_SECRET: stored}
+    assert list(checks.answered(seen, refused)) == violations
+
+
+@pytest.mark.parametrize(
+    ("interval", "violations"),
+    [
+        pytest.param(1, ["read too often"], id="each second"),
+        pytest.param(5, [], id="every five seconds"),
+    ],
+)
+def test_secret_is_read_only_as_often_as_the_limit_allows(interval: float, violations: list[str]) -> None:
+    readers = [invocation(READ, CLAIMED, PUBLISHED, RECORDED, later=interval * number) for number in range(8)]
+    assert list(checks.answered(journal(*readers), readers[-1])) == violations
 
 
 def test_missing_event_is_lost() -> None:

@@ -29,4 +29,4 @@ def test_mutation_of_missing_attribute_is_an_error() -> None:
 
 def test_mutants_have_distinct_descriptions() -> None:
     assert all(MUTANTS.values())
-    assert len(set(MUTANTS.values())) == len(MUTANTS) == 17
+    assert len(set(MUTANTS.values())) == len(MUTANTS) == 20

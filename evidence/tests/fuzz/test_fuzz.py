@@ -113,11 +113,12 @@ def test_unwrap_target_detects_mutant(
         ),
         pytest.param("handler.BUDGET = 0", SAMPLE, "answered after", id="is late"),
         pytest.param(
-            "app.telemetry.rejected = lambda *_, **__: print(handler.DEVELOPMENT_SECRET)",
+            "app.telemetry.identify = lambda _: print(handler.DEVELOPMENT_SECRET)",
             FORGED,
             "logged the signing secret",
             id="logs the secret",
         ),
+        pytest.param("app.telemetry.identify = print", FORGED, "logged 2 lines", id="logs another line"),
     ],
 )
 def test_handler_target_detects_mutant(mutant: str, data: bytes, message: str) -> None:

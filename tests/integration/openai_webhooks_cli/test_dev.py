@@ -19,17 +19,16 @@ COMMAND = Path(sys.executable).with_name("openai-webhooks")
 @pytest.fixture(scope="module")
 def dev() -> Iterator[subprocess.Popen[str]]:
     """`openai-webhooks dev` on free ports, in its own session like a foreground job of a shell."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [COMMAND, "dev", "--port=0", "--aws-port=0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-    )
-    yield process
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    ) as process:
+        yield process
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +59,12 @@ def test_tampered_delivery_is_rejected(url: str, part: str) -> None:
 
     assert sent.exit_code == 1
     assert '401 {"error": "Unverified"}' in sent.output
+
+
+def test_dev_prints_reason_of_rejection(dev: subprocess.Popen[str], url: str) -> None:
+    _run("send", "batch.expired", f"--url={url}", "--tamper=timestamp")
+
+    assert "webhook-timestamp" in _read_until(dev, r"401 Unverified +batch.expired +\d+ ms +(.*)")
 
 
 def test_unknown_type_is_sent_with_notice(url: str) -> None:

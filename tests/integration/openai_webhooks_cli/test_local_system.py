@@ -32,8 +32,6 @@ LAMBDA_ACTIONS: Final = {
     "logs:CreateLogStream": "writes the log",
     "logs:PutLogEvents": "writes the log",
     "sqs:SendMessage": "sends failed events to the dead-letter queue",
-    "xray:PutTelemetryRecords": "sends traces",
-    "xray:PutTraceSegments": "sends traces",
 }
 """What Lambda itself does with a function's role."""
 

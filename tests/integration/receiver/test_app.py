@@ -38,9 +38,7 @@ def handle(app: ModuleType) -> Callable[[dict[str, Any]], Answer]:
     """Calls the handler."""
 
     def handle(request: dict[str, Any]) -> Answer:
-        stdout = io.StringIO()
-        app.logger.registered_handler.setStream(stdout)
-        with redirect_stdout(stdout):
+        with redirect_stdout(io.StringIO()) as stdout:
             return Answer.of(app.handler(request, LambdaContext()), stdout.getvalue())
 
     return handle
@@ -56,7 +54,7 @@ def test_published_then_duplicate(
     [event] = stack.arrived()
     assert (event["source"], event["detail-type"]) == ("openai.com", "response.completed")
     assert event["time"] == "2025-06-25T14:20:10Z"
-    assert first.log["eventbridge_id"] == second.log["eventbridge_id"] == event["id"]
+    assert first.line["eventbridge_id"] == second.line["eventbridge_id"] == event["id"]
     assert event["detail"] == {
         "id": "evt_685c059ae3a481909bdc86819b066fb6",
         "object": "event",
@@ -81,12 +79,12 @@ def test_forgery_and_malformed_body_are_rejected(
 
 
 def test_metrics_are_in_the_namespace_of_the_stack(
-    handle: Callable[[dict[str, Any]], Answer], sender: ReceiverInstance
+    handle: Callable[[dict[str, Any]], Answer], sender: ReceiverInstance, stack: MotoStack
 ) -> None:
-    [emf] = handle(sender.delivery(webhook_id="wh_3")).emf
-    [metrics] = emf["_aws"]["CloudWatchMetrics"]
-    assert metrics["Namespace"] == "openai-webhooks"
-    assert emf["service"] == "receiver"
+    line = handle(sender.delivery(webhook_id="wh_3")).line
+    [metrics] = line["_aws"]["CloudWatchMetrics"]
+    assert metrics["Namespace"] == stack.settings["POWERTOOLS_METRICS_NAMESPACE"]
+    assert line["service"] == "receiver"
 
 
 def test_clock_is_the_real_one(

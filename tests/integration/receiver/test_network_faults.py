@@ -130,7 +130,7 @@ def test_log_names_the_fault(fault: str, code: str, deliver: Callable[[], Any], 
     proxies["events"].fail(fault)
     answer = deliver()
     assert answer.metrics == {"PublishFailed": 1}
-    assert answer.log["reason"].startswith(f"{code.format(url=proxies['events'].url)} from PutEvents")
+    assert answer.line["reason"].startswith(f"{code.format(url=proxies['events'].url)} from PutEvents")
     # A service is called once more and not again, because there is no time for it.
     assert proxies["events"].requests == (0 if fault == "refused" else 2)
 
@@ -149,7 +149,8 @@ def test_answer_is_in_time_while_every_service_hangs(
     assert time.monotonic() - started < BUDGET
     assert answer.status == 503
     assert answer.metrics == {"PublishFailed": 1, "DeduplicationUnavailable": 1}
-    assert [line["reason"].partition(" ")[0] for line in answer.logs] == ["ReadTimeoutError"] * 3
+    reasons = [line["reason"] for line in [*answer.errors, answer.line]]
+    assert [reason.partition(" ")[0] for reason in reasons] == ["ReadTimeoutError"] * 3
     assert [proxy.requests for proxy in proxies.values()] == [2, 2, 2]
 
 

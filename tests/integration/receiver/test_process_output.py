@@ -58,6 +58,10 @@ def test_nothing_leaks_with_every_setting_on(stack: MotoStack, real_clock: Clock
     assert [json.loads(answer)["statusCode"] for answer in answers] == [200, 200, 200, 400, 401]
     assert json.loads(error)["errorType"] == "AttributeError"
     written = log.read_text()
+    # In the JSON format, the runtime client leaves the lines of the deliveries as they are.
+    lines = [json.loads(line) for line in written.splitlines() if line.startswith('{"_aws"')]
+    outcomes = ["Published", "Duplicate", "Published", "Malformed", "Unverified"]
+    assert [line["outcome"] for line in lines] == outcomes
     for logger in ("aws_lambda_powertools.utilities.idempotency", "urllib3.connectionpool"):
         assert re.search(rf'"level": "DEBUG".*"logger": "{logger}', written)
     assert [leaks(written + "".join([*answers, error]), request) for request in requests[:-1]] == [[]] * 5

@@ -33,7 +33,9 @@ def aws() -> InMemoryAws:
 
 @pytest.fixture
 def start(aws: InMemoryAws, clock: Clock) -> Start:
-    return lambda **settings: ReceiverInstance(aws, clock, {**environment(), **settings})
+    return lambda *, log_level="INFO", **settings: ReceiverInstance(
+        aws, clock, {**environment(), **settings}, log_level=log_level
+    )
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def _play(scenario: Scenario, aws: InMemoryAws, start: Start, monkeypatch: pytes
             raise
 
     with every_log() as records:
-        receiver = start(POWERTOOLS_LOG_LEVEL="DEBUG", **scenario.settings)
+        receiver = start(log_level="DEBUG", **scenario.settings)
         scenario.meets(receiver, aws)
         request = receiver.delivery(**scenario.delivery) if scenario.request is None else scenario.request
         monkeypatch.setattr(Receiver, "receive", receive_and_note)

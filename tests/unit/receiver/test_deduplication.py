@@ -83,7 +83,7 @@ class TestWithoutTheTable:
         answer = receiver.deliver()
         assert answer.body == {"outcome": "published"}
         assert answer.metrics == {"Published": 1, "DeduplicationUnavailable": 1}
-        assert [line["reason"] for line in answer.logs if "reason" in line] == [code]
+        assert [error["reason"] for error in answer.errors] == [code]
         assert len(aws.arrived()) == 1
 
     def test_failed_table_is_not_called_again_for_a_delivery(self, receiver: ReceiverInstance) -> None:

@@ -7,7 +7,17 @@ import pytest
 
 from tests.support.in_memory_aws import InMemoryAws
 from tests.support.paths import ROOT
-from tests.support.receiver_instance import NAMESPACE, NOW, WEBHOOK_ID, ReceiverInstance, Start
+from tests.support.receiver_instance import (
+    CANARY,
+    NOW,
+    OTHER_SECRET,
+    SECRET,
+    WEBHOOK_ID,
+    LambdaContext,
+    ReceiverInstance,
+    Start,
+    environment,
+)
 from tests.support.scenarios import Played
 
 
@@ -22,18 +32,24 @@ class TestEveryScenario:
 
     def test_metrics(self, played: Played) -> None:
         scenario = played.scenario
-        assert played.answer.metrics == {scenario.outcome: 1} | ({scenario.warned: 1} if scenario.warned else {})
+        assert played.answer.metrics == {scenario.outcome: 1} | (
+            {scenario.also_counts: 1} if scenario.also_counts else {}
+        )
 
-    def test_log(self, played: Played) -> None:
-        scenario = played.scenario
-        *others, line = played.answer.logs
-        assert (line["level"], line["message"]) == ("INFO" if scenario.status == 200 else "WARNING", scenario.outcome)
+    def test_line(self, played: Played) -> None:
+        scenario, line = played.scenario, played.answer.line
+        assert line["outcome"] == scenario.outcome
+        assert line["level"] == ("INFO" if scenario.status == 200 else "WARNING")
         if scenario.reason:
             assert re.search(scenario.reason, line["reason"])
         else:
             assert "reason" not in line
-        if scenario.warned:
-            assert re.search(scenario.warning, others[-1]["message"])
+
+    def test_other_lines_are_errors_of_aws(self, played: Played) -> None:
+        errors = played.answer.errors
+        assert [error["level"] for error in errors] == ["ERROR"] * len(errors)
+        assert bool(errors) == bool(played.scenario.error)
+        assert all(re.search(played.scenario.error, error["message"]) for error in errors)
         assert played.stderr == ""
 
     def test_bus(self, played: Played) -> None:
@@ -45,71 +61,109 @@ class TestEveryScenario:
             assert re.search(rf"(secretsmanager|dynamodb|events):{operation}\b", template), operation
 
 
-class TestMetrics:
-    def test_namespace_and_dimension(self, receiver: ReceiverInstance) -> None:
-        [emf] = receiver.deliver().emf
-        [metrics] = emf["_aws"]["CloudWatchMetrics"]
-        assert metrics == {
-            "Namespace": NAMESPACE,
-            "Dimensions": [["service"]],
-            "Metrics": [{"Name": "Published", "Unit": "Count"}],
-        }
-        assert (emf["service"], emf["Published"]) == ("receiver", [1])
-
-
-class TestLog:
-    def test_published_event_can_be_followed_to_the_bus(self, receiver: ReceiverInstance, aws: InMemoryAws) -> None:
-        line = receiver.deliver().log
+class TestLine:
+    def test_published_delivery(self, receiver: ReceiverInstance, aws: InMemoryAws) -> None:
+        line = receiver.deliver().line
         [event] = aws.arrived()
-        assert line["webhook_id"] == WEBHOOK_ID
-        assert line["event_type"] == "response.completed"
-        assert line["eventbridge_id"] == event["id"]
-        assert line["function_request_id"] == "00000000-0000-0000-0000-000000000000"
-        assert line["service"] == "receiver"
+        assert line == {
+            "_aws": {
+                "Timestamp": NOW * 1000,
+                "CloudWatchMetrics": [
+                    {
+                        "Namespace": environment()["POWERTOOLS_METRICS_NAMESPACE"],
+                        "Dimensions": [["service"]],
+                        "Metrics": [{"Name": "Published", "Unit": "Count"}],
+                    }
+                ],
+            },
+            "service": "receiver",
+            "Published": [1],
+            "request_id": LambdaContext().aws_request_id,
+            "cold_start": True,
+            "webhook_id": WEBHOOK_ID,
+            "event_type": "response.completed",
+            "eventbridge_id": event["id"],
+            "level": "INFO",
+            "outcome": "Published",
+            "duration_ms": 0.0,
+        }
+
+    def test_fits_in_560_bytes(self, receiver: ReceiverInstance) -> None:
+        receiver.deliver()
+        assert len("".join(receiver.output).strip()) <= 560
+
+    def test_duration_is_in_milliseconds(self, receiver: ReceiverInstance) -> None:
+        receiver.after["PutEvents"] = lambda: receiver.clock.advance(1.234)
+        assert receiver.deliver().line["duration_ms"] == 1234.0
+
+    def test_only_the_first_delivery_is_a_cold_start(self, receiver: ReceiverInstance) -> None:
+        assert [receiver.deliver().line["cold_start"] for _ in range(3)] == [True, False, False]
 
     def test_duplicate_names_the_published_event(self, receiver: ReceiverInstance) -> None:
-        published = receiver.deliver().log
-        assert receiver.deliver().log["eventbridge_id"] == published["eventbridge_id"]
+        published = receiver.deliver().line
+        assert receiver.deliver().line["eventbridge_id"] == published["eventbridge_id"]
 
-    def test_fields_of_last_delivery_are_cleared(self, receiver: ReceiverInstance) -> None:
-        receiver.deliver()
-        line = receiver({}).log
+    def test_properties_of_last_delivery_are_cleared(self, receiver: ReceiverInstance) -> None:
+        receiver.deliver(sent_at=0)
+        line = receiver.deliver().line
+        assert "reason" not in line
+        line = receiver({}).line
         assert line["webhook_id"] == ""
         assert {"event_type", "eventbridge_id"}.isdisjoint(line)
 
+    def test_properties_of_a_crash_are_cleared(self, receiver: ReceiverInstance) -> None:
+        receiver.crash(receiver.before, "UpdateItem")
+        line = receiver({}).line
+        assert {"event_type", "eventbridge_id"}.isdisjoint(line)
+
     def test_rejected_delivery_is_named(self, receiver: ReceiverInstance) -> None:
-        assert receiver.deliver(sent_at=0).log["webhook_id"] == WEBHOOK_ID
+        assert receiver.deliver(sent_at=0).line["webhook_id"] == WEBHOOK_ID
 
     def test_webhook_id_is_cut_to_128_characters(self, receiver: ReceiverInstance) -> None:
-        assert receiver.deliver(webhook_id="w" * 129).log["webhook_id"] == "w" * 128
+        assert receiver.deliver(webhook_id="w" * 129).line["webhook_id"] == "w" * 128
+
+    def test_any_webhook_id_can_be_written(self, receiver: ReceiverInstance) -> None:
+        assert receiver.deliver(headers={"webhook-id": "\ud800 é"}).line["webhook_id"] == "\ud800 é"
 
     def test_drift_names_fields_and_no_values(self, receiver: ReceiverInstance) -> None:
-        line, _ = receiver.deliver(b'{"type": "batch.failed", "id": "evt_1", "created_at": "1", "data": {}}').logs
-        assert line["level"] == "WARNING"
-        assert line["drift"] == "created_at: int_type; data.id: missing"
+        answer = receiver.deliver(b'{"type": "batch.failed", "id": "evt_1", "created_at": "1", "data": {}}')
+        assert answer.line["drift"] == "created_at: int_type; data.id: missing"
+        assert (answer.line["level"], answer.errors) == ("INFO", [])
 
-    def test_drift_fits_in_a_log_line(self, receiver: ReceiverInstance) -> None:
+    def test_drift_fits_in_a_line(self, receiver: ReceiverInstance) -> None:
         # CloudWatch Logs accepts 256 KB a line in every region.
         headers = b",".join([b"{}"] * 10_000)
-        line, _ = receiver.deliver(
+        line = receiver.deliver(
             b'{"type": "realtime.call.incoming", "id": "evt_1", "created_at": 1, '
             b'"data": {"call_id": "c", "sip_headers": [%b]}}' % headers
-        ).logs
+        ).line
         assert line["drift"].startswith("data.sip_headers.0.name: missing; data.sip_headers.0.value: missing")
         assert len(line["drift"]) < 100_000
 
-    def test_failing_table_is_logged_with_its_code(self, receiver: ReceiverInstance) -> None:
-        receiver.refuse("PutItem", "ProvisionedThroughputExceededException")
-        line, _ = receiver.deliver().logs
-        assert (line["level"], line["reason"]) == ("ERROR", "ProvisionedThroughputExceededException")
 
-    def test_failing_refresh_of_keys_is_logged(self, receiver: ReceiverInstance) -> None:
+class TestErrors:
+    def test_failing_table(self, receiver: ReceiverInstance) -> None:
+        receiver.refuse("PutItem", "ProvisionedThroughputExceededException")
+        [error] = receiver.deliver().errors
+        assert (error["level"], error["reason"]) == ("ERROR", "ProvisionedThroughputExceededException")
+        assert error["webhook_id"] == WEBHOOK_ID
+
+    def test_failing_refresh_of_keys(self, receiver: ReceiverInstance) -> None:
         receiver.deliver()
         receiver.clock.advance(300)
         receiver.refuse("GetSecretValue", "InternalServiceError")
-        line, _ = receiver.deliver(webhook_id="wh_2").logs
-        assert line["level"] == "ERROR"
-        assert line["reason"].startswith("InternalServiceError from Secrets Manager")
+        [error] = receiver.deliver(webhook_id="wh_2").errors
+        assert error["level"] == "ERROR"
+        assert error["reason"].startswith("InternalServiceError from Secrets Manager")
+
+    def test_malformed_secret_among_valid_ones(self, receiver: ReceiverInstance, aws: InMemoryAws) -> None:
+        aws.store(f"{OTHER_SECRET} whsec_{CANARY} {SECRET}")
+        answer = receiver.deliver()
+        assert answer.metrics == {"Published": 1, "SecretMalformed": 1}
+        [error] = answer.errors
+        assert error["level"] == "ERROR"
+        assert error["reason"].startswith("value 2 of AWSCURRENT: the signing secret is not base64")
+        assert CANARY not in error["reason"]
 
 
 class TestTimestamp:
@@ -130,7 +184,7 @@ def test_header_names_are_not_case_sensitive(receiver: ReceiverInstance) -> None
     delivery["headers"] = {name.title(): value for name, value in delivery["headers"].items()}
     answer = receiver(delivery)
     assert answer.body == {"outcome": "published"}
-    assert answer.log["webhook_id"] == WEBHOOK_ID
+    assert answer.line["webhook_id"] == WEBHOOK_ID
 
 
 def test_published_delivery_of_openai_python_is_accepted(receiver: ReceiverInstance, aws: InMemoryAws) -> None:
@@ -165,7 +219,7 @@ class TestBodiesThatApiGatewayNeverSends:
     ) -> None:
         answer = receiver(receiver.delivery() | {"body": body, "isBase64Encoded": encoded})
         assert (answer.status, answer.body) == (401, {"error": "Unverified"})
-        assert answer.log["reason"].startswith(reason)
+        assert answer.line["reason"].startswith(reason)
 
     def test_signed_lone_surrogate_is_malformed(self, receiver: ReceiverInstance) -> None:
         body = '{"type": "x", "data": "\ud800"}'

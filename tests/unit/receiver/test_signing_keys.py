@@ -62,15 +62,23 @@ class TestRefreshed:
         assert not vault.accepts(FORGED, NOW + 1)
         assert vault.new_reads() == REFRESH
 
-    def test_runs_at_most_once_a_minute(self, vault: Vault) -> None:
+    @pytest.mark.parametrize("interval", [1, 3, 4, 6, 11])
+    def test_runs_at_most_twice_in_any_ten_seconds(self, interval: int, vault: Vault) -> None:
         vault.keys.cached(NOW)
         vault.new_reads()
         refreshes = []
-        for now in range(NOW, NOW + 900):
+        for now in range(NOW, NOW + 900, interval):
             vault.keys.refreshed(now)
             if vault.new_reads() == REFRESH:
                 refreshes.append(now - NOW)
-        assert refreshes == list(range(0, 900, 60))
+        assert all(third - first >= 10 for first, third in zip(refreshes, refreshes[2:], strict=False))
+        # And as often as that.
+        assert len(refreshes) == {1: 180, 3: 150, 4: 150, 6: 150, 11: 82}[interval]
+
+    def test_second_refresh_needs_no_wait(self, vault: Vault) -> None:
+        assert not vault.accepts(FORGED, NOW)
+        vault.stages["AWSCURRENT"] = B
+        assert vault.accepts(B, NOW)
 
     def test_forgeries_do_not_disturb_genuine_deliveries(self, vault: Vault) -> None:
         vault.stages["AWSPREVIOUS"] = B
@@ -108,7 +116,7 @@ class TestRefreshed:
         assert vault.accepts(B, NOW)
         del vault.stages["AWSPREVIOUS"]
         accepted = [now - NOW for now in range(NOW, NOW + 3600) if vault.accepts(B, now)]
-        assert max(accepted) < 300 + 60
+        assert max(accepted) < 300 + 10
 
     @pytest.mark.parametrize("stage", OTHER_STAGES)
     @pytest.mark.parametrize("value", [PLACEHOLDER, "", " "])
@@ -141,10 +149,10 @@ class TestFailure:
         vault.stages |= {"AWSPENDING": B, "AWSPREVIOUS": C}
         assert vault.accepts(C, NOW)
         vault.fails = lambda read: "ThrottlingException" if read == stage else None
-        assert not vault.accepts(FORGED, NOW + 60)
+        assert not vault.accepts(FORGED, NOW + 10)
         assert vault.failures == ["ThrottlingException from Secrets Manager"]
-        assert vault.accepts(B, NOW + 61)
-        assert vault.accepts(C, NOW + 61)
+        assert vault.accepts(B, NOW + 11)
+        assert vault.accepts(C, NOW + 11)
 
     def test_recovery_is_noticed_within_a_minute(self, vault: Vault) -> None:
         assert vault.accepts(A, NOW)
@@ -185,6 +193,42 @@ class TestFailure:
         assert len(vault.new_reads()) == 1
 
 
+class TestMalformed:
+    @pytest.mark.parametrize(
+        ("value", "problems"),
+        [
+            pytest.param(f"canary {A}", ["value 1 of AWSCURRENT: the signing secret does not start"], id="first"),
+            pytest.param(f"{A} whsec_canary", ["value 2 of AWSCURRENT: the signing secret is not base64"], id="last"),
+            pytest.param(
+                f"v1,{A}\n{A}\ncanary",
+                [
+                    "value 1 of AWSCURRENT: the signing secret starts with `v1,`",
+                    "value 3 of AWSCURRENT: the signing secret does not start",
+                ],
+                id="two of three",
+            ),
+        ],
+    )
+    def test_valid_values_are_used(self, value: str, problems: list[str], vault: Vault) -> None:
+        vault.stages["AWSCURRENT"] = value
+        assert vault.keys.cached(NOW) == [decode_secret(A)]
+        assert len(vault.malformed) == len(problems)
+        assert all(found.startswith(problem) for found, problem in zip(vault.malformed, problems, strict=True))
+        assert "canary" not in "".join(vault.malformed)
+        assert vault.failures == []
+
+    @pytest.mark.parametrize("stage", OTHER_STAGES)
+    def test_valid_values_of_other_stages_are_used(self, stage: str, vault: Vault) -> None:
+        vault.stages[stage] = f"{B} canary"
+        assert vault.accepts(B, NOW)
+        assert [problem.partition(":")[0] for problem in vault.malformed] == [f"value 2 of {stage}"]
+
+    def test_placeholder_of_other_stages_is_not_reported(self, vault: Vault) -> None:
+        vault.stages["AWSPREVIOUS"] = PLACEHOLDER
+        assert not vault.accepts(FORGED, NOW)
+        assert vault.malformed == []
+
+
 class TestNoKey:
     @pytest.mark.parametrize(
         ("value", "problem"),
@@ -194,7 +238,7 @@ class TestNoKey:
             (A.encode(), "is empty"),  # SecretBinary
             (" \n", "is empty"),
             (f"v1,{A}", "starts with `v1,`"),
-            (f"{A}\ncanary-7d1f", "does not start with `whsec_`"),
+            ("canary-7d1f\nwhsec_canary", "does not start with `whsec_`"),
             ("whsec_canary", "is not base64 of 24 to 64 bytes"),
         ],
     )

@@ -85,8 +85,8 @@ class Deliveries(RuleBasedStateMachine):
     def rotate(self) -> None:
         self.secret = (self.secret + 1) % len(SECRETS)
         self.aws.store(SECRETS[self.secret])
-        # The keys may have been refreshed just now, and the next refresh is possible in a minute.
-        self.receiver.clock.advance(60)
+        # The keys may have been refreshed twice just now, and the next refresh is possible in 10 s.
+        self.receiver.clock.advance(10)
 
     @rule(seconds=st.sampled_from([1, 60, 300, WINDOW - 300, WINDOW]))
     def wait(self, seconds: int) -> None:
@@ -131,7 +131,7 @@ class Deliveries(RuleBasedStateMachine):
     def _expect(self, status: int, outcome: str, body: bytes, **delivery: Any) -> None:
         self.receiver.calls.clear()
         answer = self.receiver.deliver(body, **delivery)
-        assert (answer.status, answer.outcomes) == (status, [(outcome, 1)]), answer.log
+        assert (answer.status, answer.outcomes) == (status, [(outcome, 1)]), answer.line
         if status in {400, 401}:
             assert {call.operation for call in self.receiver.calls} <= {"GetSecretValue"}
 

@@ -19,7 +19,7 @@ from tests.support.paths import ROOT
 from tests.support.templates import RECEIVER, SUBSCRIBER, Source, receiver_environment
 
 SOURCES: Final = sorted((ROOT / "src").rglob("*.py"))
-POWERTOOLS: Final = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
+POWERTOOLS: Final = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"}
 BOTOCORE: Final = {"AWS_ENDPOINT_URL"}
 LOGGING_AND_TRACING: Final = {"logs", "xray"}
 """Services that Lambda itself calls with the function's role."""
@@ -33,8 +33,7 @@ def test_template_sets_variables_that_subscribers_read() -> None:
     read = variables_read_in((ROOT / "examples/subscriber/functions").glob("*.py"))
     functions = SUBSCRIBER.defaults.of("Lambda::Function")
 
-    # Subscribers count no metrics, so they need no namespace.
-    expected = read | (POWERTOOLS - {"POWERTOOLS_METRICS_NAMESPACE"}) | BOTOCORE
+    expected = read | {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"} | BOTOCORE
     assert {name: function["Environment"]["Variables"].keys() for name, function in functions.items()} == dict.fromkeys(
         functions, expected
     )
@@ -79,8 +78,10 @@ def test_artifact_keeps_services_that_code_calls() -> None:
 
 
 def test_role_allows_services_that_code_calls() -> None:
-    [policy] = RECEIVER.defaults.properties("ReceiverRole")["Policies"]
-    actions = [action for statement in policy["PolicyDocument"]["Statement"] for action in as_list(statement["Action"])]
+    stack = RECEIVER.at(Tracing="true")
+    [policy] = stack.properties("ReceiverRole")["Policies"]
+    statements = stack.value(policy["PolicyDocument"]["Statement"])
+    actions = [action for statement in statements for action in as_list(statement["Action"])]
 
     # boto3's names of these services are the prefixes of their actions.
     assert {action.split(":")[0] for action in actions} - LOGGING_AND_TRACING == services_called()

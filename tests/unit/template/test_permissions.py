@@ -119,6 +119,16 @@ def test_conditions_are_listed(of: str, condition: dict[str, Any]) -> None:
     assert conditions == [condition]
 
 
+def test_tracing_is_allowed_if_enabled() -> None:
+    for tracing in ("true", "false"):
+        stack = RECEIVER.at(Tracing=tracing)
+        [policy] = stack.properties("ReceiverRole")["Policies"]
+        actions = [statement["Action"] for statement in stack.value(policy["PolicyDocument"]["Statement"][:-1])]
+        last = stack.value(policy["PolicyDocument"]["Statement"][-1])
+        assert (last != "AWS::NoValue") == (tracing == "true")
+        assert not any("xray" in action for action in actions)
+
+
 def test_roles_are_listed() -> None:
     roles = RECEIVER.at(GradualDeployment="true").of("IAM::Role") | SUBSCRIBER.defaults.of("IAM::Role")
 
@@ -147,6 +157,7 @@ def statements(stack: Stack) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
         for document in documents:
             text = document.get("Fn::Sub") if isinstance(document, dict) else document
             for statement in (json.loads(text) if text else document)["Statement"]:
+                statement = statement.get("Fn::If", ["", statement])[1]  # noqa: PLW2901  # with its condition true
                 actions = statement["Action"]
                 yield (
                     holder,

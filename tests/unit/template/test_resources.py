@@ -27,8 +27,9 @@ ALWAYS: Final = {
 BUS: Final = {"EventBus": "Events::EventBus"}
 ARCHIVE: Final = {"EventArchive": "Events::Archive"}
 SHARING: Final = {"SubscriberAccountsPolicy": "Events::EventBusPolicy"}
-ALARMS: Final = dict.fromkeys(("RefusalAlarm", "ArrivalAlarm", "DeduplicationAlarm"), "CloudWatch::Alarm") | {
-    "Dashboard": "CloudWatch::Dashboard"
+ALARMS: Final = {
+    **dict.fromkeys(("RefusalAlarm", "ArrivalAlarm", "DeduplicationAlarm", "SecretAlarm"), "CloudWatch::Alarm"),
+    "Dashboard": "CloudWatch::Dashboard",
 }
 DOMAIN: Final = {"Domain": "ApiGatewayV2::DomainName", "DomainMapping": "ApiGatewayV2::ApiMapping"}
 RECORD: Final = {"DomainRecord": "Route53::RecordSet"}

@@ -27,11 +27,13 @@ CHANGES: Final = {
     "LogLevel": "DEBUG",
     "LogRetentionDays": "1",
     "MemorySize": "1024",
+    "PlatformLogs": "true",
     "SnapStart": "PublishedVersions",
     "SubscriberAccounts": "111122223333",
     "ThrottlingBurst": "1",
     "ThrottlingRate": "1",
     "TimestampToleranceSeconds": "60",
+    "Tracing": "true",
 }
 
 
@@ -94,7 +96,7 @@ def longest(parameter: dict[str, Any]) -> str:
 
 
 def references(node: Any) -> set[str]:
-    """Return the names in every `Ref`, `Fn::GetAtt`, `Fn::Sub` and `Fn::If` under a node."""
+    """Return the names in every `Ref`, `Fn::GetAtt` and `Fn::Sub` under a node, and in the conditions of `Fn::If`."""
     if isinstance(node, list):
         return {name for item in node for name in references(item)}
     if not isinstance(node, dict):
@@ -105,6 +107,8 @@ def references(node: Any) -> set[str]:
             found.add(argument)
         elif function == "Fn::GetAtt":
             found.add(argument[0])
+        elif function == "Fn::If":
+            found |= references(RECEIVER.defaults.template["Conditions"][argument[0]]) | references(argument[1:])
         elif function == "Fn::Sub":
             text = argument if isinstance(argument, str) else argument[0]
             found |= set(re.findall(r"\$\{(\w+)[}.]", text)) | references(argument)
