@@ -1,4 +1,5 @@
-# make brings everything beyond python3, make and git: uv, and an environment each for development, SAM CLI and checkov.
+# make brings everything beyond python3, make and git: uv, and an environment each for development, SAM CLI, checkov and
+# ministack.
 UV := .venv-uv/bin/uv
 BIN := .venv/bin
 SAM := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam
@@ -11,6 +12,7 @@ TEMPLATES := template.yaml examples/subscriber/template.yaml
 GENERATED := src/openai_webhooks/__init__.py README.md docs/guide/subscribe.md
 ARTIFACT := .aws-sam/build/ReceiverFunction
 ENV ?= default
+ENVIRONMENT := .venv-sam/bin/python -P cli/openai_webhooks_cli/environment.py $(ENV)
 .DELETE_ON_ERROR:
 .PHONY: help demo dev check unit test lint format e2e build deploy generate lock clean
 
@@ -27,7 +29,7 @@ unit: .venv/ready ## Run the unit tests of the core and the receiver
 	@$(BIN)/pytest tests/unit/openai_webhooks tests/unit/receiver $(ARGS)
 test: .venv/ready ## Run the unit and integration tests, with coverage
 	@$(BIN)/pytest --cov --cov-report=term $(ARGS)
-e2e: .venv/ready build ## Run the built artifact under Lambda's runtime client, and sam local in containers
+e2e: .venv/ready .venv-ministack/ready build ## Run the artifact in Lambda's runtime and sam local, and sam deploy to an emulator
 	@$(BIN)/pytest tests/e2e $(ARGS)
 lint: .venv/ready .venv-checkov/ready $(TEMPLATES:%=.checkov/%) ## Check style, types, spelling, templates and generated text
 	$(BIN)/ruff check .
@@ -42,9 +44,11 @@ format: .venv/ready ## Format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 
 build: .venv-sam/ready ## Build the receiver with sam build, then trim and precompile it
+	@$(ENVIRONMENT) --check
 	@$(SAM) build --config-env $(ENV)
 	@.venv-sam/bin/python -P cli/openai_webhooks_cli/artifact.py $(ARTIFACT)
 deploy: build ## Build and deploy to your AWS account; ENV=prod for another environment of samconfig.toml
+	@$(ENVIRONMENT) $(ARGS)
 	@$(SAM) deploy --config-env $(ENV) $(ARGS)
 	@$(SAM) list stack-outputs --config-env $(ENV)
 	@echo "Next: register WebhookUrl in OpenAI's dashboard. Then run StoreSecretCommand with the secret that OpenAI shows."
@@ -59,6 +63,7 @@ lock: $(UV) ## Compile the locked requirements; ARGS=--upgrade for the newest re
 	cd examples/subscriber && $(EXAMPLE_LOCK)
 	$(LOCK) --group sam -o requirements/sam.txt
 	$(LOCK) --group checkov -o requirements/checkov.txt
+	$(LOCK) --group ministack -o requirements/ministack.txt
 clean: ## Delete environments, builds and caches
 	@rm -rf .venv .venv-* .aws-sam .checkov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -73,7 +78,8 @@ $(UV):
 .venv/ready: requirements/dev.txt pyproject.toml cli/pyproject.toml
 .venv-sam/ready: requirements/sam.txt
 .venv-checkov/ready: requirements/checkov.txt
-.venv/ready .venv-sam/ready .venv-checkov/ready: | $(UV)
+.venv-ministack/ready: requirements/ministack.txt
+.venv/ready .venv-sam/ready .venv-checkov/ready .venv-ministack/ready: | $(UV)
 	@echo "Setting up $(@D) from $<"
 	@$(UV) venv -q --clear --seed --python 3.13 $(@D) || { echo "Python 3.13 is needed, because Lambda runs it. Install it (pyenv install 3.13, or brew install python@3.13)." >&2; exit 1; }
 	@$(UV) pip install -q --python $(@D) --require-hashes -r $<

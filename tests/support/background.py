@@ -31,13 +31,13 @@ class Background(NamedTuple):
         return [json.loads(line) for line in complete.splitlines() if line.startswith("{")]
 
 
-def wait_until[Found](found: Callable[[], Found], what: str, *, seconds: int = 60) -> Found:
-    """Wait until `found` returns something true, and return that."""
+def wait_until[Found](found: Callable[[], Found], what: str, *, seconds: int = 60, pause: float = 0.05) -> Found:
+    """Wait until `found` returns something true, and return that. `pause` is the time between calls, in seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if result := found():
             return result
-        time.sleep(0.05)
+        time.sleep(pause)
     pytest.fail(f"{what}: not within {seconds} s")
 
 

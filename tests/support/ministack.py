@@ -1,0 +1,286 @@
+"""A real `sam deploy` on this machine: ministack, SAM CLI that deploys to it, and clients for what it deployed."""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+import pytest
+import requests
+from botocore.exceptions import ClientError
+
+from openai_webhooks_cli import apigw_event
+from openai_webhooks_cli.local.sam_template import REGION
+from tests.support.background import program, shown, wait_until
+from tests.support.paths import ROOT
+
+ACCOUNT: Final = "123456789012"
+"""ministack takes an access key of 12 digits as the root user of that account. Unsigned requests use it too."""
+PYTHON: Final = ROOT / ".venv-ministack/bin/python"
+PREFIX: Final = "openai-webhooks-ministack-"
+"""Of the temporary folder of each run. The folder contains a locked file while the run, or its ministack, is alive."""
+
+
+@dataclass(frozen=True)
+class Ministack:
+    """A running ministack."""
+
+    url: str
+    output: Path
+    """What it printed: its warnings, and dead letters that it could not send."""
+
+    @cache  # noqa: B019  # to create a client takes longer than most of its calls; there is one instance
+    def client(self, service: Any) -> Any:
+        return boto3.client(
+            service, REGION, endpoint_url=self.url, aws_access_key_id=ACCOUNT, aws_secret_access_key="test"
+        )
+
+    def run(self, *command: str, cwd: Path, stack_name: str = "", seconds: int = 120) -> str:
+        """Run a command that deploys or deletes a stack, such as `sam` or `make`. Return its output.
+
+        If the command fails or hangs, the test fails with the command's output and the stack's events.
+        """
+        hidden = ("ARGS", "AWS", "ENV", "MAKE", "MFLAGS", "PYTHON", "SAM_CLI")  # `make e2e` passes its own options on
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)} | {
+            "PATH": f"{ROOT}/.venv-sam/bin:{os.environ['PATH']}",
+            "SAM_CLI_TELEMETRY": "0",
+            "SAM_CLI_POLL_DELAY": "0.5",
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": ACCOUNT,
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+        with program(command, cwd=cwd, env=environment, **pipes) as process:
+            try:
+                output = process.communicate(timeout=seconds)[0].decode()
+            except subprocess.TimeoutExpired:
+                output = f"It did not end within {seconds} s."
+        if process.returncode:
+            events = "\n".join(self._failures(stack_name)) or "no failed event"
+            pytest.fail(
+                f"{shown(command)} ended with {process.returncode}:\n{output}\nEvents of {stack_name}:\n{events}",
+                pytrace=False,
+            )
+        return output
+
+    def deploy(self, stack_name: str, project: Path, **parameters: str) -> "Deployed":
+        """Run `sam deploy` in a project that is built. `parameters` are those that differ from the template's."""
+        overrides = [f"{name}={value}" for name, value in parameters.items()]
+        options = ["--parameter-overrides", *overrides] if overrides else []
+        self.run("sam", "deploy", "--stack-name", stack_name, *options, cwd=project, stack_name=stack_name)
+        return Deployed(self, stack_name)
+
+    def delete(self, stack_name: str, project: Path) -> None:
+        """Run `sam delete`."""
+        self.run("sam", "delete", "--stack-name", stack_name, "--no-prompts", cwd=project, stack_name=stack_name)
+
+    def _failures(self, stack_name: str) -> list[str]:
+        try:
+            events = self.client("cloudformation").describe_stack_events(StackName=stack_name)["StackEvents"]
+        except ClientError as error:
+            return [str(error)]
+        return [
+            f"{event['LogicalResourceId']} {event['ResourceStatus']}: {event.get('ResourceStatusReason', '')}"
+            for event in reversed(events)
+            if "FAILED" in event["ResourceStatus"] or "ROLLBACK" in event["ResourceStatus"]
+        ]
+
+    def existing(self) -> set[tuple[str, str]]:
+        """Return everything that exists in the account: the type and the identity of each resource.
+
+        It asks the services, not CloudFormation. ministack has no CodeDeploy.
+        """
+        lists: dict[str, tuple[str, str, str, str]] = {
+            # type: (service, operation, key of the answer, key of the item)
+            "ApiGatewayV2::Api": ("apigatewayv2", "get_apis", "Items", "ApiId"),
+            "ApiGatewayV2::DomainName": ("apigatewayv2", "get_domain_names", "Items", "DomainName"),
+            "CloudWatch::Alarm": ("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
+            "CloudWatch::Dashboard": ("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"),
+            "DynamoDB::Table": ("dynamodb", "list_tables", "TableNames", ""),
+            "Events::Archive": ("events", "list_archives", "Archives", "ArchiveName"),
+            "Events::EventBus": ("events", "list_event_buses", "EventBuses", "Name"),
+            "IAM::ManagedPolicy": ("iam", "list_policies", "Policies", "Arn"),
+            "IAM::Role": ("iam", "list_roles", "Roles", "RoleName"),
+            "Lambda::Function": ("lambda", "list_functions", "Functions", "FunctionName"),
+            "Logs::LogGroup": ("logs", "describe_log_groups", "logGroups", "logGroupName"),
+            "Logs::ResourcePolicy": ("logs", "describe_resource_policies", "resourcePolicies", "policyName"),
+            "SQS::Queue": ("sqs", "list_queues", "QueueUrls", ""),
+            "SecretsManager::Secret": ("secretsmanager", "list_secrets", "SecretList", "ARN"),
+        }
+        found = {
+            (kind, item[name] if name else item)
+            for kind, (service, operation, items, name) in lists.items()
+            for item in getattr(self.client(service), operation)(
+                **({"Scope": "Local"} if kind == "IAM::ManagedPolicy" else {})
+            ).get(items, [])
+        }
+        ids = {kind: [name for of, name in found if of == kind] for kind in lists}
+        events, lambda_, apis = self.client("events"), self.client("lambda"), self.client("apigatewayv2")
+        for bus in ids["Events::EventBus"]:
+            rules = events.list_rules(EventBusName=bus)["Rules"]
+            found |= {("Events::Rule", f"{bus}/{rule['Name']}") for rule in rules}
+            if events.describe_event_bus(Name=bus).get("Policy"):
+                found.add(("Events::EventBusPolicy", bus))
+        for name in ids["Lambda::Function"]:
+            versions = lambda_.list_versions_by_function(FunctionName=name)["Versions"]
+            found |= {("Lambda::Version", f"{name}:{v['Version']}") for v in versions if v["Version"] != "$LATEST"}
+            aliases = [alias["Name"] for alias in lambda_.list_aliases(FunctionName=name)["Aliases"]]
+            found |= {("Lambda::Alias", f"{name}:{alias}") for alias in aliases}
+            configs = lambda_.list_function_event_invoke_configs(FunctionName=name)["FunctionEventInvokeConfigs"]
+            found |= {("Lambda::EventInvokeConfig", config["FunctionArn"]) for config in configs}
+            for qualifier in [{}, *({"Qualifier": alias} for alias in aliases)]:
+                with suppress(lambda_.exceptions.ResourceNotFoundException):
+                    policy = json.loads(lambda_.get_policy(FunctionName=name, **qualifier)["Policy"])
+                    found |= {("Lambda::Permission", f"{name}/{statement['Sid']}") for statement in policy["Statement"]}
+        for api in ids["ApiGatewayV2::Api"]:
+            found |= {("ApiGatewayV2::Stage", f"{api}/{s['StageName']}") for s in apis.get_stages(ApiId=api)["Items"]}
+        for domain in ids["ApiGatewayV2::DomainName"]:
+            mappings = apis.get_api_mappings(DomainName=domain)["Items"]
+            found |= {("ApiGatewayV2::ApiMapping", mapping["ApiMappingId"]) for mapping in mappings}
+        for url in ids["SQS::Queue"]:
+            if self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"]).get("Attributes"):
+                found.add(("SQS::QueuePolicy", url))
+        route53 = self.client("route53")
+        for zone in route53.list_hosted_zones()["HostedZones"]:
+            records = route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]
+            found |= {("Route53::RecordSet", r["Name"]) for r in records if r["Type"] not in {"NS", "SOA"}}
+        return found
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A stack in ministack."""
+
+    aws: Ministack
+    name: str
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        [stack] = self.aws.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+    @property
+    def exports(self) -> dict[str, str]:
+        exports = self.aws.client("cloudformation").list_exports()["Exports"]
+        return {e["Name"]: e["Value"] for e in exports if e["ExportingStackId"].split("/")[1] == self.name}
+
+    @property
+    def resources(self) -> dict[str, tuple[str, str]]:
+        """The type and the physical id of each of the stack's resources, by logical id."""
+        cloudformation = self.aws.client("cloudformation")
+        pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=self.name)
+        return {
+            resource["LogicalResourceId"]: (
+                resource["ResourceType"].removeprefix("AWS::"),
+                resource["PhysicalResourceId"],
+            )
+            for page in pages
+            for resource in page["StackResourceSummaries"]
+        }
+
+    def id_of(self, logical_id: str) -> str:
+        """Return the physical id of a resource: its name, ARN or id."""
+        return self.resources[logical_id][1]
+
+    @cached_property
+    def url(self) -> str:
+        """The URL of a receiver. The URL in its outputs leads to AWS, so this one has the API's id in the path."""
+        return f"{self.aws.url}/_aws/execute-api/{self.id_of('Api')}/$default{apigw_event.PATH}"
+
+    def store(self, secret: str) -> None:
+        """Store the signing secret of a receiver, under the id in the command of its outputs."""
+        command = self.outputs["StoreSecretCommand"].split()
+        secret_id = command[command.index("--secret-id") + 1]
+        self.aws.client("secretsmanager").put_secret_value(SecretId=secret_id, SecretString=secret)
+
+    def log(self, logical_id: str) -> list[str]:
+        """Return all lines of a log group."""
+        pages = self.aws.client("logs").get_paginator("filter_log_events").paginate(logGroupName=self.id_of(logical_id))
+        return [event["message"] for page in pages for event in page["events"]]
+
+    def json_log(self, logical_id: str) -> list[dict[str, Any]]:
+        """Return what functions wrote to a log group, without Lambda's own lines."""
+        return [json.loads(line) for line in self.log(logical_id) if line.startswith("{")]
+
+    def start_new_instances(self, function: str) -> None:
+        """Publish a version of the function, so that its alias gets new instances."""
+        lambda_, name = self.aws.client("lambda"), self.id_of(function)
+        lambda_.update_function_configuration(FunctionName=name, Description=f"Version of {time.time_ns()}")
+        version = lambda_.publish_version(FunctionName=name)["Version"]
+        lambda_.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
+
+
+@contextmanager
+def ministack() -> Iterator[Ministack]:
+    """Run ministack until the end of the `with` statement, on a free port of the loopback address.
+
+    Without pytest, which may have been killed, it ends too. What then remains of its files is deleted here, by the
+    next run.
+    """
+    delete_leftovers()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    output, files = folder / "output.log", folder / "files"
+    files.mkdir()
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    # Functions get ministack's environment, so it contains little else.
+    environment = {
+        "PATH": os.environ["PATH"],
+        "LANG": "en_US.UTF-8",
+        "TMPDIR": str(files),
+        "AUTH": "true",  # IAM decides about the calls of functions
+        "GATEWAY_PORT": str(port),  # where functions call AWS
+        "IOT_MTLS_ENABLED": "0",  # it would listen on all interfaces
+        "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.1",  # Lambda waits for 1 and 2 minutes
+        "LOG_LEVEL": "WARNING",
+        "MINISTACK_ACCOUNT_ID": ACCOUNT,
+    }
+    # With -P, `import ministack` does not find this module.
+    server = str(ROOT / "tests/support/ministack_server.py")
+    command = [str(PYTHON), "-P", server, str(listener.fileno())]
+    url = f"http://127.0.0.1:{port}"
+    try:
+        with listener, (folder / "lock").open("w") as lock, output.open("w") as log:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            inherited = {"pass_fds": [listener.fileno(), lock.fileno()], "stdout": log, "stderr": log}
+            with program(command, cwd=folder, env=environment, stdin=subprocess.PIPE, **inherited) as process:
+                listener.close()
+                wait_until(lambda: _answers(url) or process.poll() is not None, "ministack", seconds=30)
+                if process.poll() is not None:
+                    pytest.fail(f"ministack ended with {process.returncode}:\n{output.read_text()}", pytrace=False)
+                yield Ministack(url, output)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/_ministack/health", timeout=1).ok
+    except (requests.ConnectionError, requests.Timeout):
+        return False
+
+
+def delete_leftovers() -> None:
+    """Delete the folders of runs that were killed."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/lock"):
+        with suppress(FileNotFoundError), lock.open() as file:  # another run may delete it at the same time
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue  # another run uses the folder
+            shutil.rmtree(lock.parent, ignore_errors=True)
