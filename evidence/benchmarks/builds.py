@@ -52,11 +52,14 @@ def _sam_build(target: Path) -> Path:
 
 
 def _install(name: str, target: Path) -> None:
-    """Do what `sam build` does: install the requirements without bytecode, and copy the code."""
+    """Do what `sam build` does: install the requirements without bytecode, and copy the code.
+
+    All contenders have the receiver's versions of the packages that both use.
+    """
     uv = ROOT / ".venv-uv/bin/uv"
-    requirements = CONTENDERS / name / "requirements.txt"
+    requirements, locked = CONTENDERS / name / "requirements.txt", ROOT / "evidence/requirements.txt"
     subprocess.run(
-        [uv, "pip", "install", "-q", "--python", sys.executable, "--target", target, "-r", requirements],
+        [uv, "pip", "install", "-q", "--python", sys.executable, "--target", target, "-r", requirements, "-c", locked],
         check=True,
         capture_output=True,
     )

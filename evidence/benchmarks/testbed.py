@@ -66,7 +66,8 @@ async def running(folder: Path) -> AsyncIterator[tuple[Testbed, Endpoints]]:
     """Run a testbed. Its files are in `folder`."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # It would print each request.
     client = runtime.client(folder / "client")
-    compileall.compile_dir(client, quiet=2)  # as in Lambda's own runtime
+    for package in client.iterdir():  # Lambda's own runtime has bytecode. compileall does not follow links.
+        compileall.compile_dir(package.resolve(), quiet=2)
     function = runtime.declared()
     testbed = Testbed(runtime.environment(function, endpoint="", packages=client))
     tls, bundle = _certificate(folder)
