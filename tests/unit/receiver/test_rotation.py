@@ -168,7 +168,7 @@ def test_secret_before_the_previous_one_is_refused(vault: Vault) -> None:
 
 @pytest.mark.parametrize("stage", ["AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"])
 def test_removed_secret_is_refused_after_five_minutes(stage: str, vault: Vault) -> None:
-    for age in range(0, 301, 10):
+    for age in (0, 1, 9, 10, 150, 299, 300):
         vault.stages = {"AWSCURRENT": B, stage: A}
         vault.start_instance()
         assert vault.accepts(A, NOW - age)
