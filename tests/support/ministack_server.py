@@ -116,7 +116,7 @@ def pass_parameters_to_transform() -> None:
 
 
 def without_join(node: Any, values: dict[str, str]) -> Any:
-    """Return the node with the text in the place of each `Fn::Join` of a list parameter."""
+    """Return the node with each `Fn::Join` of a list parameter replaced by its text."""
     match node:
         case {"Fn::Join": [str(separator), {"Ref": str(name)}]}:
             return separator.join(values[name].split(","))

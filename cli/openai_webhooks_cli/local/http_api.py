@@ -1,4 +1,4 @@
-"""The HTTP server in the place of API Gateway's HTTP API."""
+"""The HTTP server that replaces API Gateway's HTTP API."""
 
 import json
 import logging
