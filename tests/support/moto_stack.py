@@ -5,18 +5,14 @@ import logging
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import uuid4
 
 import boto3
-from moto import backends
 
 from openai_webhooks_cli.local.moto_aws import start_server
 from tests.support.receiver_instance import SECRET
 from tests.support.templates import receiver_environment
-
-if TYPE_CHECKING:
-    import pytest
 
 ACCOUNT: Final = "123456789012"
 REGION: Final = "us-east-1"
@@ -30,13 +26,10 @@ CREDENTIALS: Final = {
 
 
 @contextmanager
-def moto_server(patch: "pytest.MonkeyPatch") -> Iterator[str]:
+def moto_server() -> Iterator[str]:
     """Run a moto server until the end of the `with` statement. Gives its URL."""
     # The server runs in this process, and its log of requests would be among the function's.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    # moto would list its own directory at each request.
-    modules = list(backends.list_of_moto_modules())
-    patch.setattr(backends, "list_of_moto_modules", lambda: modules)
     server = start_server()
     yield f"http://{server.host}:{server.port}"
     server.shutdown()

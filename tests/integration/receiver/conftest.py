@@ -13,7 +13,7 @@ from tests.support.receiver_instance import NOW, Clock
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
     """The URL of a moto server."""
-    with pytest.MonkeyPatch.context() as patch, moto_stack.moto_server(patch) as url:
+    with moto_stack.moto_server() as url:
         yield url
 
 
