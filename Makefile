@@ -9,7 +9,7 @@ EXAMPLE_LOCK = ../../$(UV) pip compile -q --universal --python-version 3.13 --no
 	--custom-compile-command "make lock" -c ../../src/requirements.txt functions/requirements.in \
 	-o functions/requirements.txt $(ARGS)
 TEMPLATES := template.yaml examples/subscriber/template.yaml
-GENERATED := src/openai_webhooks/__init__.py README.md docs/guide/subscribe.md
+GENERATED := src/openai_webhooks/__init__.py docs/guide/subscribe.md
 ARTIFACT := .aws-sam/build/ReceiverFunction
 ENV ?= default
 ENVIRONMENT := .venv-sam/bin/python -P cli/openai_webhooks_cli/environment.py $(ENV)
@@ -28,7 +28,7 @@ check: lint test demo ## Run lint, test and demo
 unit: .venv/ready ## Run the unit tests of the core and the receiver
 	@$(BIN)/pytest tests/unit/openai_webhooks tests/unit/receiver $(ARGS)
 test: .venv/ready ## Run the unit and integration tests, with coverage
-	@$(BIN)/pytest --cov --cov-report=term $(ARGS)
+	@$(BIN)/pytest -n auto --dist worksteal --cov --cov-report=term $(ARGS)
 e2e: .venv/ready .venv-ministack/ready build ## Run the artifact in Lambda's runtime and sam local, and sam deploy to an emulator
 	@$(BIN)/pytest tests/e2e $(ARGS)
 lint: .venv/ready .venv-checkov/ready $(TEMPLATES:%=.checkov/%) ## Check style, types, spelling, templates and generated text
@@ -47,11 +47,11 @@ build: .venv-sam/ready ## Build the receiver with sam build, then trim and preco
 	@$(ENVIRONMENT) --check
 	@$(SAM) build --config-env $(ENV)
 	@.venv-sam/bin/python -P cli/openai_webhooks_cli/artifact.py $(ARTIFACT)
-deploy: build ## Build and deploy to your AWS account; ENV=prod for another environment of samconfig.toml
+deploy: build .venv/ready ## Build and deploy to your AWS account; ENV=prod for another environment of samconfig.toml
 	@$(ENVIRONMENT) $(ARGS)
 	@$(SAM) deploy --config-env $(ENV) $(ARGS)
 	@$(SAM) list stack-outputs --config-env $(ENV)
-	@echo "Next: register WebhookUrl in OpenAI's dashboard. Then run StoreSecretCommand with the secret that OpenAI shows."
+	@$(ENVIRONMENT) --next $(ARGS)
 
 generate: .venv/ready ## Write events/, the tables in the docs and the core's exports from the code
 	@$(BIN)/cog -r $(GENERATED)
@@ -59,7 +59,7 @@ generate: .venv/ready ## Write events/, the tables in the docs and the core's ex
 	@$(BIN)/openai-webhooks events --write events
 lock: $(UV) ## Compile the locked requirements; ARGS=--upgrade for the newest releases
 	$(LOCK) --python-version 3.13 requirements/receiver.in -o src/requirements.txt
-	$(LOCK) pyproject.toml --group dev src/requirements.txt cli/pyproject.toml -o requirements/dev.txt
+	$(LOCK) pyproject.toml --group dev src/requirements.txt cli/pyproject.toml --extra local -o requirements/dev.txt
 	cd examples/subscriber && $(EXAMPLE_LOCK)
 	$(LOCK) --group sam -o requirements/sam.txt
 	$(LOCK) --group checkov -o requirements/checkov.txt

@@ -1,11 +1,10 @@
-"""Tables for the README and docs/guide, in Markdown. `make generate` writes them, with cog: https://cog.readthedocs.io"""
+"""The table of event types in docs/guide/subscribe.md. `make generate` writes it, with cog: https://cog.readthedocs.io"""
 
 from collections.abc import Iterable
 
 from pydantic import BaseModel
 
 from openai_webhooks import CATALOG
-from receiver.rejections import REJECTIONS
 
 
 def event_table() -> str:
@@ -21,19 +20,6 @@ def event_table() -> str:
     return _table(
         ("prefix", "types", "fields of `data`", "optional fields"),
         *((prefix, _code(names), required, optional) for (prefix, required, optional), names in rows.items()),
-    )
-
-
-def status_table() -> str:
-    """Return a table of the receiver's answers. The outcome is the name of the metric."""
-    return _table(
-        ("status", "outcome", "meaning"),
-        ("200", "`Published`", "The event is on the bus."),
-        ("200", "`Duplicate`", "An earlier copy of the delivery put the event on the bus."),
-        *(
-            (str(rejection.status), f"`{rejection.outcome}`", (error.__doc__ or "").partition("\n")[0])
-            for error, rejection in REJECTIONS.items()
-        ),
     )
 
 

@@ -1,9 +1,10 @@
 """The step of `make deploy` before `sam deploy`: show where it deploys to.
 
-    python cli/openai_webhooks_cli/environment.py ENVIRONMENT [--check] [OPTIONS OF sam deploy]
+    python cli/openai_webhooks_cli/environment.py ENVIRONMENT [--check | --next] [OPTIONS OF sam deploy]
 
 Run it in the folder of samconfig.toml. With `--check`, it only checks that samconfig.toml has the environment: SAM CLI
-ignores an unknown one. This script runs in SAM's environment, so it imports only the standard library and boto3.
+ignores an unknown one. With `--next`, it shows the command to run after the first deployment. This script runs in SAM's
+environment, so it imports only the standard library and boto3.
 """
 
 import argparse
@@ -21,6 +22,7 @@ def main(arguments: list[str]) -> str:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("environment")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--next", action="store_true")
     parser.add_argument("--stack-name")
     parser.add_argument("--region")
     parser.add_argument("--profile")
@@ -29,6 +31,13 @@ def main(arguments: list[str]) -> str:
     if options.check:
         return ""
     stack = options.stack_name or settings["stack_name"]
+    if options.next:
+        names = {"stack": stack, "profile": options.profile, "region": options.region}
+        flags = "".join(f" --{name} {value}" for name, value in names.items() if value not in (None, "openai-webhooks"))
+        return (
+            "\nTo connect a new stack with OpenAI, run this with an API key of your OpenAI project:\n"
+            f"  OPENAI_API_KEY=sk-... .venv/bin/openai-webhooks endpoint create{flags}\n"
+        )
     try:
         session = boto3.Session(
             profile_name=options.profile or settings.get("profile"),

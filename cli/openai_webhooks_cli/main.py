@@ -1,10 +1,11 @@
-"""Receive OpenAI webhooks on AWS: try them locally."""
+"""Receive OpenAI webhooks on AWS: try them locally, connect them, watch and replay them."""
 
-# The functions' processes import this module too, so it imports little. Each command imports what it needs.
+# The local commands import moto and SAM's translator, which takes a second. Each imports what it needs.
 # ruff: noqa: PLC0415
 
 import json
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -13,15 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from openai_webhooks import CATALOG, InvalidSecret
-from openai_webhooks_cli import samples
-from openai_webhooks_cli.apigw_event import PATH
+from openai_webhooks_cli import dev_defaults, samples
+from openai_webhooks_cli.deployed import dead_letters, doctor, endpoint, iam, listen, replay, rules, show, status
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
 console = Console()
 
-DEV_PORT = 8787
-DEV_AWS_PORT = 4510  # also in sam-local.env.json
-DEV_URL = f"http://127.0.0.1:{DEV_PORT}{PATH}"
 SECRET_VARIABLE = "OPENAI_WEBHOOK_SECRET"  # noqa: S105  # the name of a variable, which OpenAI's SDK reads too
 
 
@@ -36,6 +34,7 @@ def demo(
     You need no AWS account, no Docker and no keys. The exit status is 1 if a
     delivery gets an unexpected answer, or an event reaches the wrong subscribers.
     """
+    _require_local_packages()
     from openai_webhooks_cli.local import demo as local_demo
 
     if not local_demo.run(console, svg=svg):
@@ -46,17 +45,20 @@ def demo(
 def dev(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the URL for deliveries. 0 chooses a free port.")
-    ] = DEV_PORT,
+    ] = dev_defaults.PORT,
     aws_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the embedded AWS. 0 chooses a free port.")
-    ] = DEV_AWS_PORT,
+    ] = dev_defaults.AWS_PORT,
 ) -> None:
     """Run the whole system on this machine, and print a line for each delivery. Press Ctrl-C to stop it."""
+    _require_local_packages()
     from openai_webhooks_cli.local import dev as local_dev
     from openai_webhooks_cli.local.local_system import PortTakenError
 
     try:
-        local_dev.run(console, port=port, aws_port=aws_port, secret=samples.DEVELOPMENT_SECRET, default_url=DEV_URL)
+        local_dev.run(
+            console, port=port, aws_port=aws_port, secret=samples.DEVELOPMENT_SECRET, default_url=dev_defaults.URL
+        )
     except PortTakenError as error:
         _fail(str(error))
 
@@ -64,7 +66,7 @@ def dev(
 @app.command()
 def send(
     event_type: Annotated[str, typer.Argument(metavar="TYPE", help="Event type, for example batch.completed.")],
-    url: Annotated[str, typer.Option(help="URL to deliver to.")] = DEV_URL,
+    url: Annotated[str, typer.Option(help="URL to deliver to.")] = dev_defaults.URL,
     secret: Annotated[
         str,
         typer.Option(
@@ -133,6 +135,22 @@ def events(
         console.print_json(json.dumps(samples.sample(event_type, created_at=int(time.time()))))
     else:
         _fail(f"{event_type} is not a known type. To list the types, run `openai-webhooks events`.")
+
+
+app.command(rich_help_panel="Deployed stack")(listen.listen)
+app.command(rich_help_panel="Deployed stack")(status.status)
+app.command(rich_help_panel="Deployed stack")(doctor.doctor)
+app.command(rich_help_panel="Deployed stack")(rules.rules)
+app.command(rich_help_panel="Deployed stack")(show.show)
+app.command(rich_help_panel="Deployed stack")(replay.replay)
+app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Deployed stack")
+app.command(rich_help_panel="Deployed stack")(iam.iam)
+app.add_typer(endpoint.app, name="endpoint", rich_help_panel="Deployed stack")
+
+
+def _require_local_packages() -> None:
+    if find_spec("moto") is None:
+        _fail("demo and dev run the stacks of a checkout. Clone the repository, and run in it: make demo")
 
 
 def _fail(message: str) -> NoReturn:

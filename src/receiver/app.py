@@ -50,7 +50,7 @@ receiver = Receiver(
 
 
 def handler(request: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """Answer one request of API Gateway. README lists the statuses."""
+    """Answer one request of API Gateway. docs/guide/operate.md lists the statuses."""
     deduplicator.start_invocation(context)
     with telemetry.delivery(context.aws_request_id):
         return respond(request, receiver, telemetry, now=int(time.time()))

@@ -6,12 +6,11 @@ docs/guide/proven.md lists what it does not check.
 
 import json
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +20,7 @@ from standardwebhooks import Webhook
 from openai_webhooks import CATALOG
 from openai_webhooks_cli import samples
 from tests.support import background
-from tests.support.ministack import ACCOUNT, Deployed, Ministack, ministack
+from tests.support.ministack import ACCOUNT, Deployed, Ministack, built_checkout, ministack
 from tests.support.paths import ROOT
 from tests.support.signed_delivery import Delivery, new_delivery
 from tests.support.templates import RECEIVER, SUBSCRIBER
@@ -30,18 +29,6 @@ SECRET: Final = samples.new_secret()
 PUBLISHED: Final = (200, {"outcome": "published"})
 DUPLICATE: Final = (200, {"outcome": "duplicate"})
 UNVERIFIED: Final = (401, {"error": "Unverified"})
-CHECKOUT: Final = (
-    "template.yaml",
-    "samconfig.toml",
-    "src",
-    "examples",
-    "pyproject.toml",
-    "PKG-INFO",
-    "README.md",
-    "LICENSE",
-)
-"""What `sam build` of both templates reads."""
-
 RULES: Final[dict[str, Callable[[str], bool]]] = {
     "OnResponseCompletedFunction": lambda event_type: event_type == "response.completed",
     "OnBatchFunction": lambda event_type: event_type.startswith("batch."),
@@ -152,16 +139,7 @@ def aws() -> Iterator[Ministack]:
 @pytest.fixture(scope="module")
 def checkout(aws: Ministack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in which the user has run plain `sam build` for both templates."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in CHECKOUT:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".aws-sam"))
-        else:
-            shutil.copy(ROOT / name, folder)
-    projects = (folder, folder / "examples/subscriber")
-    with ThreadPoolExecutor() as threads:
-        list(threads.map(lambda project: aws.run("sam", "build", cwd=project), projects))
-    return folder
+    return built_checkout(aws, tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +171,7 @@ def test_default_outputs_name_resources(stacks: Stacks) -> None:
         "SigningSecretArn": secret,
         "EventBusName": "openai-webhooks",
         "EventBusArn": bus,
+        "TemplateVersion": version("openai-webhooks-cli"),
     }
     assert receiver.exports == {
         "openai-webhooks-EventBusName": "openai-webhooks",

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -28,6 +29,17 @@ from tests.support.paths import ROOT
 ACCOUNT: Final = "123456789012"
 """ministack takes an access key of 12 digits as the root user of that account. Unsigned requests use it too."""
 PYTHON: Final = ROOT / ".venv-ministack/bin/python"
+CHECKOUT: Final = (
+    "template.yaml",
+    "samconfig.toml",
+    "src",
+    "examples",
+    "pyproject.toml",
+    "PKG-INFO",
+    "README.md",
+    "LICENSE",
+)
+"""What `sam build` of both templates reads."""
 PREFIX: Final = "openai-webhooks-ministack-"
 """Of the temporary folder of each run. The folder contains a locked file while the run, or its ministack, is alive."""
 
@@ -223,6 +235,19 @@ class Deployed:
         lambda_.update_function_configuration(FunctionName=name, Description=f"Version of {time.time_ns()}")
         version = lambda_.publish_version(FunctionName=name)["Version"]
         lambda_.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
+
+
+def built_checkout(aws: Ministack, folder: Path) -> Path:
+    """Make `folder` a checkout in which the user has run plain `sam build` for both templates."""
+    for name in CHECKOUT:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".aws-sam"))
+        else:
+            shutil.copy(ROOT / name, folder)
+    projects = (folder, folder / "examples/subscriber")
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda project: aws.run("sam", "build", cwd=project), projects))
+    return folder
 
 
 @contextmanager

@@ -81,6 +81,7 @@ def run(console: Console, *, svg: Path | None = None) -> bool:
     if svg:
         _save_svg(svg, "$ make demo", table, summary)
     shutil.rmtree(log.parent)
+    console.print("Next: `make dev`, and in another terminal `.venv/bin/openai-webhooks listen`.", highlight=False)
     return True
 
 

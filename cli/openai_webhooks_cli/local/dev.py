@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from openai_webhooks_cli import dev_defaults
 from openai_webhooks_cli.local.delivery_log import DeliveryLog
 from openai_webhooks_cli.local.http_api import AnsweredDelivery
 from openai_webhooks_cli.local.local_system import LocalSystem
@@ -45,7 +46,10 @@ def run(console: Console, *, port: int, aws_port: int, secret: str, default_url:
                 url = system.http_api.url
                 _print(console, f"URL     {url}\nSecret  {secret}\nAWS     {system.aws.url}\nLogs    {log}\n")
                 option = "" if url == default_url else f" --url {url}"
-                _print(console, f"Send an event:\n  {Path(sys.argv[0])} send response.completed{option}\n")
+                command = Path(sys.argv[0])
+                _print(console, f"Send an event:\n  {command} send response.completed{option}\n")
+                endpoint = "" if system.aws.url == dev_defaults.AWS_URL else f" --endpoint-url {system.aws.url}"
+                _print(console, f"Try a command for deployed stacks:\n  {command} listen{endpoint}\n")
                 _print(console, "Press Ctrl-C to stop.\n")
                 _stop_on_signal(system, happenings)
                 delivery_log = DeliveryLog(log)

@@ -52,6 +52,18 @@ def test_target_is_shown(arguments: list[str], expected: list[str], sts: Stubber
     assert [line.split()[-1] for line in main(arguments).splitlines()] == expected
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["default"], "endpoint create"),
+        (["prod"], "endpoint create --stack openai-webhooks-prod"),
+        (["dev", "--stack-name=mine", "--region=us-west-2"], "endpoint create --stack mine --region us-west-2"),
+    ],
+)
+def test_next_command_has_options_of_deployment(arguments: list[str], expected: str) -> None:
+    assert main([*arguments, "--next"]).splitlines()[-1].endswith(expected)
+
+
 def test_unknown_environment_is_refused_with_list() -> None:
     with pytest.raises(SystemExit, match=f"'staging'.*{', '.join(ENVIRONMENTS)}"):
         main(["staging", "--check"])

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from openai_webhooks import CATALOG
-from openai_webhooks_cli import apigw_event, main
+from openai_webhooks_cli import apigw_event, dev_defaults, main
 from openai_webhooks_cli.local import sam_template
 from tests.support.paths import ROOT
 
@@ -72,7 +72,7 @@ def test_dev_rejects_invalid_port(port: str) -> None:
 def test_sam_local_uses_aws_of_dev() -> None:
     for folder in (ROOT, ROOT / "examples/subscriber"):
         for variables in json.loads((folder / "sam-local.env.json").read_text()).values():
-            assert variables["AWS_ENDPOINT_URL"] == f"http://host.docker.internal:{main.DEV_AWS_PORT}"
+            assert variables["AWS_ENDPOINT_URL"] == f"http://host.docker.internal:{dev_defaults.AWS_PORT}"
 
 
 def test_default_url_is_in_template() -> None:

@@ -4,15 +4,15 @@ import ast
 import json
 import re
 from collections.abc import Iterable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, get_args
 from urllib.parse import urlsplit
 
 import pytest
 
-from openai_webhooks_cli import apigw_event, artifact
+from openai_webhooks_cli import apigw_event, artifact, dev_defaults
 from openai_webhooks_cli.local import sam_template
-from openai_webhooks_cli.main import DEV_AWS_PORT
 from receiver.receiver import Outcome
 from receiver.rejections import REJECTIONS
 from tests.support.paths import ROOT
@@ -70,7 +70,7 @@ def test_sam_local_uses_declared_variables_and_port_of_dev(source: Source) -> No
     # `sam local` ignores variables that the template does not declare.
     for variables in settings.values():
         assert variables.keys() <= declared
-        assert urlsplit(variables["AWS_ENDPOINT_URL"]).port == DEV_AWS_PORT
+        assert urlsplit(variables["AWS_ENDPOINT_URL"]).port == dev_defaults.AWS_PORT
 
 
 def test_artifact_keeps_services_that_code_calls() -> None:
@@ -115,6 +115,11 @@ def test_every_alarm_notifies_topic_if_set() -> None:
         assert alarm["AlarmActions"] == notify, name
         assert alarm["AlarmDescription"], name
         assert alarm["TreatMissingData"] == "notBreaching", name
+
+
+def test_template_has_version_of_command() -> None:
+    # `openai-webhooks doctor` compares them.
+    assert RECEIVER.defaults.template["Outputs"]["TemplateVersion"]["Value"] == version("openai-webhooks-cli")
 
 
 def test_every_skipped_check_has_reason() -> None:

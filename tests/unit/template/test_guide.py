@@ -60,3 +60,12 @@ def test_subscriber_template_shares_source_with_receiver() -> None:
     sources = {stack.parameters["EventSource"]["Default"] for stack in (RECEIVER.defaults, SUBSCRIBER.defaults)}
 
     assert len(sources) == 1
+
+
+def test_guide_lists_codes_of_doctor() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "cli/openai_webhooks_cli/deployed").glob("*.py"))
+    codes = set(re.findall(r"\"([EW]_[A-Z_]+)\"", source))
+    rows = re.findall(r"^\| (`[EW]_.*?) \|", (ROOT / "docs/guide/commands.md").read_text(), re.MULTILINE)
+
+    assert codes
+    assert codes == set(re.findall(r"`([EW]_[A-Z_]+)`", "".join(rows)))

@@ -1,0 +1,104 @@
+"""Both stacks in moto, and the commands for a deployed stack, run against them in this process."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pytest
+import requests
+from typer.testing import CliRunner, Result
+
+from openai_webhooks_cli import samples
+from openai_webhooks_cli.deployed.stack import Session, Stack, read_stack
+from openai_webhooks_cli.local.moto_aws import LAMBDA_ENVIRONMENT, MotoAws
+from openai_webhooks_cli.local.sam_template import REGION
+from openai_webhooks_cli.main import app
+from tests.support.paths import ROOT
+
+STACK: Final = "openai-webhooks"
+ENVIRONMENT: Final = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": "/dev/null",
+    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    "COLUMNS": "200",
+    "TERM": "dumb",
+}
+"""What a user's shell has, with credentials that moto accepts."""
+
+
+class DeployedReceiver:
+    """The receiver and the example subscriber, as CloudFormation deployed them, and their AWS."""
+
+    def __init__(self, aws: MotoAws) -> None:
+        self.aws = aws
+        self.receiver = aws.deploy(ROOT / "template.yaml", STACK)
+        self.subscriber = aws.deploy(ROOT / "examples/subscriber/template.yaml", f"{STACK}-subscriber")
+        self.bus = self.receiver.outputs["EventBusName"]
+        self.secret_arn = self.receiver.outputs["SigningSecretArn"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of the user's shell."""
+        return {**ENVIRONMENT, "AWS_ENDPOINT_URL": self.aws.url}
+
+    @property
+    def stack(self) -> Stack:
+        """The stack as the commands see it."""
+        return read_stack(Session(region=REGION, endpoint_url=self.aws.url), STACK)
+
+    def client(self, service: Any) -> Any:
+        return self.aws.client(service)
+
+    def run(self, *arguments: str, input: str | None = None, **environment: str) -> Result:  # noqa: A002  # CliRunner's name
+        """Run `openai-webhooks` with these arguments. `result.stdout` and `result.stderr` are apart."""
+        return CliRunner().invoke(app, arguments, input=input, env={**self.environment, **environment})
+
+    def publish(self, event_type: str = "batch.completed", **detail: Any) -> dict[str, Any]:
+        """Put an event on the bus, as the receiver does. `detail` replaces fields. Return the event."""
+        event = samples.sample(event_type, created_at=int(time.time()), event_id=samples.new_id("evt_")) | detail
+        entry = {
+            "EventBusName": self.bus,
+            "Source": "openai.com",
+            "DetailType": event_type,
+            "Detail": json.dumps(event),
+        }
+        [result] = self.client("events").put_events(Entries=[entry])["Entries"]
+        assert "ErrorCode" not in result, result
+        return event
+
+    def leftovers(self) -> list[str]:
+        """Return the rules and queues of `listen` that exist."""
+        rules = self.client("events").list_rules(EventBusName=self.bus)["Rules"]
+        queues = self.client("sqs").list_queues().get("QueueUrls", [])
+        names = [rule["Name"] for rule in rules] + [url.rpartition("/")[2] for url in queues]
+        return [name for name in names if "-listen-" in name]
+
+    def secret(self, stage: str = "AWSCURRENT") -> str:
+        """Return the stored signing secret."""
+        value: str = self.client("secretsmanager").get_secret_value(SecretId=self.secret_arn, VersionStage=stage)[
+            "SecretString"
+        ]
+        return value
+
+
+@contextmanager
+def deployed_receiver() -> Iterator[DeployedReceiver]:
+    """Deploy both stacks in an empty moto."""
+    aws = MotoAws()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            # moto builds its stacks in this process, with boto3's own configuration.
+            for name, value in {**LAMBDA_ENVIRONMENT, **ENVIRONMENT}.items():
+                patch.setenv(name, value)
+            patch.delenv("AWS_PROFILE", raising=False)
+            # moto answers invocations of functions itself, without a container.
+            settings = {"lambda": {"use_docker": False}}
+            requests.post(f"{aws.url}/moto-api/config", json=settings, timeout=10).raise_for_status()
+            yield DeployedReceiver(aws)
+    finally:
+        aws.close()

@@ -1,0 +1,232 @@
+"""A stand-in for OpenAI's API for webhook endpoints, on the loopback address.
+
+The real SDK talks to it: set OPENAI_BASE_URL to its `base_url`, and OPENAI_API_KEY to its `api_key`.
+"""
+
+import json
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final, Self
+
+import requests
+from standardwebhooks import Webhook
+from werkzeug import Request, Response
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from openai_webhooks import CATALOG
+from openai_webhooks_cli import samples
+
+HANG_UP: Final = 0
+"""A fault: the request takes effect, and its answer gets lost."""
+
+_ROUTES: Final = Map(
+    [
+        Rule("/v1/webhook_event_types", methods=["GET"], endpoint="event_types"),
+        Rule("/v1/webhook_endpoints", methods=["GET"], endpoint="list"),
+        Rule("/v1/webhook_endpoints", methods=["POST"], endpoint="create"),
+        Rule("/v1/webhook_endpoints/<id>", methods=["GET"], endpoint="retrieve"),
+        Rule("/v1/webhook_endpoints/<id>", methods=["POST"], endpoint="update"),
+        Rule("/v1/webhook_endpoints/<id>", methods=["DELETE"], endpoint="delete"),
+        Rule("/v1/webhook_endpoints/<id>/rotate_secret", methods=["POST"], endpoint="rotate"),
+        Rule("/v1/webhook_endpoints/<id>/test", methods=["POST"], endpoint="test"),
+    ]
+)
+
+
+class OpenAIStandIn:
+    """Endpoints in memory. Test deliveries go to `route(url)`, and are signed with `standardwebhooks`.
+
+    It starts on construction and stops at the end of the `with` statement. `on_request` is called with the name of
+    each action, before the action takes effect.
+    """
+
+    def __init__(
+        self,
+        route: Callable[[str], str] = lambda url: url,
+        *,
+        api_key: str = "sk-test",
+        event_types: list[str] | None = None,
+        on_request: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.api_key = api_key
+        self.event_types = list(CATALOG) if event_types is None else event_types
+        self.endpoints: dict[str, dict[str, Any]] = {}
+        self.secrets: dict[str, list[str]] = {}
+        """The valid signing secrets by endpoint, the newest first. Test deliveries are signed with the first."""
+        self.actions: list[str] = []
+        self.faults: dict[str, list[tuple[int, str]]] = {}
+        """By action: the status codes and messages of the next answers. See `fail`."""
+        self.answers: dict[str, str] = {}
+        """By action: bodies that replace the answers."""
+        self.mask: Callable[[str], str | None] = lambda secret: f"whsec_…{secret[-6:]}"
+        """Makes the hint of a secret."""
+        self.on_request = on_request
+        self._route = route
+        application = Request.application(self._respond)
+        self._server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_QuietHandler)
+        self.base_url = f"http://127.0.0.1:{self._server.port}/v1"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that the SDK reads."""
+        return {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_KEY": self.api_key}
+
+    def fail(self, action: str, status: int, message: str = "planted", *, times: int = 1) -> None:
+        """Answer the next requests for `action` with an error, or with HANG_UP."""
+        self.faults[action] = [(status, message)] * times
+
+    def register(self, url: str, *, name: str = "openai-webhooks", event_types: list[str] | None = None) -> str:
+        """Create an endpoint. Return its id."""
+        created = self.create({"url": url, "name": name, "event_types": event_types or self.event_types})
+        return str(created["id"])
+
+    def create(self, fields: dict[str, Any]) -> dict[str, Any]:
+        self._check(fields)
+        endpoint = {
+            "id": f"we_{secrets.token_hex(8)}",
+            "object": "webhook_endpoint",
+            "created_at": int(time.time()),
+            **{name: fields[name] for name in ("name", "url", "event_types")},
+        }
+        self.endpoints[endpoint["id"]] = endpoint
+        self.secrets[endpoint["id"]] = []
+        return self.rotate(endpoint["id"], {})
+
+    def rotate(self, endpoint_id: str, fields: dict[str, Any]) -> dict[str, Any]:
+        endpoint, secret = self.endpoints[endpoint_id], samples.new_secret()
+        old = self.secrets[endpoint_id][:1] if fields.get("keep_old_secret_active_for_24_hours") else []
+        self.secrets[endpoint_id] = [secret, *old]
+        endpoint.update(signing_secret_hint=self.mask(secret), updated_at=int(time.time()))
+        return {**endpoint, "signing_secret": secret}
+
+    def deliver(self, endpoint_id: str, event_type: str, secret: str) -> int:
+        """Deliver a sample event that is signed with `secret`. Return the status code of the answer."""
+        now, webhook_id = datetime.now(UTC), samples.new_id("wh_")
+        event = samples.sample(event_type, created_at=int(now.timestamp()), event_id=samples.new_id("evt_"))
+        body = json.dumps(event)
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": webhook_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": Webhook(secret).sign(webhook_id, now, body),
+        }
+        url = self._route(self.endpoints[endpoint_id]["url"])
+        try:
+            return requests.post(url, data=body, headers=headers, timeout=10, allow_redirects=False).status_code
+        except requests.RequestException:
+            return 502  # What OpenAI answers then is not documented.
+
+    def _list(self, after: str | None, limit: int) -> dict[str, Any]:
+        newest_first = list(reversed(self.endpoints.values()))
+        ids = [endpoint["id"] for endpoint in newest_first]
+        start = ids.index(after) + 1 if after else 0
+        page = newest_first[start : start + limit]
+        return {
+            "object": "list",
+            "data": page,
+            "first_id": page[0]["id"] if page else None,
+            "last_id": page[-1]["id"] if page else None,
+            "has_more": start + limit < len(ids),
+        }
+
+    def _update(self, endpoint_id: str, fields: dict[str, Any]) -> dict[str, Any]:
+        endpoint = self.endpoints[endpoint_id]
+        self._check({**endpoint, "event_types": self.event_types, **fields})
+        endpoint.update(fields, updated_at=int(time.time()))
+        return endpoint
+
+    def _delete(self, endpoint_id: str) -> dict[str, Any]:
+        del self.endpoints[endpoint_id], self.secrets[endpoint_id]
+        return {"id": endpoint_id, "object": "webhook_endpoint.deleted", "deleted": True}
+
+    def _test(self, endpoint_id: str, event_type: str) -> dict[str, Any]:
+        if event_type not in self.event_types:
+            raise _RefusedError(400, f"Invalid value: '{event_type}'.")
+        return {
+            "object": "webhook_endpoint.test",
+            "event_type": event_type,
+            "status_code": self.deliver(endpoint_id, event_type, self.secrets[endpoint_id][0]),
+            "success": True,
+            "webhook_endpoint_id": endpoint_id,
+        }
+
+    def _check(self, fields: dict[str, Any]) -> None:
+        if not 1 <= len(fields["name"]) <= 256:
+            raise _RefusedError(400, "Invalid 'name'.")
+        if not fields["url"].startswith("https://") or len(fields["url"]) > 2048:
+            raise _RefusedError(400, "Invalid 'url': use HTTPS.")
+        if not fields["event_types"] or not set(fields["event_types"]) <= set(self.event_types):
+            raise _RefusedError(400, "Invalid 'event_types'.")
+
+    def _respond(self, request: Request) -> Response:
+        try:
+            action, values = _ROUTES.bind_to_environ(request.environ).match()
+            self.on_request(action)
+            self.actions.append(action)
+            self._authorize(request)
+            is_lost = self._take_fault(action) == HANG_UP
+            answer = self._act(action, values.get("id", ""), request)
+        except _RefusedError as error:
+            return _error(*error.args)
+        except (HTTPException, KeyError):
+            return _error(404, "No such webhook endpoint.")
+        if is_lost:
+            request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        body = self.answers.get(action, json.dumps(answer))
+        return Response(body, content_type="application/json")
+
+    def _authorize(self, request: Request) -> None:
+        key = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if key != self.api_key:
+            raise _RefusedError(401, f"Incorrect API key provided: {key[:8]}***.")
+
+    def _take_fault(self, action: str) -> int | None:
+        if not self.faults.get(action):
+            return None
+        status, message = self.faults[action].pop(0)
+        if status != HANG_UP:
+            raise _RefusedError(status, message)
+        return status
+
+    def _act(self, action: str, endpoint_id: str, request: Request) -> dict[str, Any]:
+        fields = json.loads(request.get_data() or "{}")
+        actions: dict[str, Callable[[], dict[str, Any]]] = {
+            "event_types": lambda: {"object": "list", "data": self.event_types},
+            "list": lambda: self._list(request.args.get("after"), int(request.args.get("limit", 20))),
+            "create": lambda: self.create(fields),
+            "retrieve": lambda: self.endpoints[endpoint_id],
+            "update": lambda: self._update(endpoint_id, fields),
+            "rotate": lambda: self.rotate(endpoint_id, fields),
+            "delete": lambda: self._delete(endpoint_id),
+            "test": lambda: self._test(endpoint_id, fields["event_type"]),
+        }
+        return actions[action]()
+
+
+class _RefusedError(Exception):
+    """The status code and the message of an answer."""
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_request(self, *_: object) -> None: ...
+
+
+def _error(status: int, message: str) -> Response:
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+    # Without the header, the SDK retries some errors after a pause.
+    headers = {"x-should-retry": "false"}
+    return Response(json.dumps({"error": error}), status, headers=headers, content_type="application/json")
