@@ -143,8 +143,9 @@ def _listen(
     try:
         with taps as tap:
             session = LiveSession(tap, output, settings)
-            _announce(output, tap, seconds=time.monotonic() - started, proven=probe)
             stop.on_first = session.quit
+            stop.check()  # a signal that came before that
+            _announce(output, tap, seconds=time.monotonic() - started, proven=probe)
             if history:
                 history.start(tap, output)
             try:

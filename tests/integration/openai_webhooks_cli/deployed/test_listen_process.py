@@ -13,7 +13,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from openai_webhooks_cli.deployed import tap
+from openai_webhooks_cli.deployed import listen, tap
 from openai_webhooks_cli.deployed.stop import Stop
 from tests.support.background import wait_until
 from tests.support.deployed_receiver import DeployedReceiver
@@ -94,6 +94,12 @@ def test_signal_while_opening_removes_rule_and_queue(receiver: DeployedReceiver)
 
     assert process.returncode == 130
     assert "Traceback" not in messages
+
+
+def test_signal_right_before_first_event_is_taken(receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listen, "_announce", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+
+    assert receiver.run("listen").exit_code == 130
 
 
 def test_killed_session_is_removed_after_its_lease(receiver: DeployedReceiver) -> None:
