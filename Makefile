@@ -2,6 +2,11 @@
 # ministack.
 UV := .venv-uv/bin/uv
 BIN := .venv/bin
+# The check comes before the script, because an old Python cannot read the script.
+SET_UP = python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null || { \
+	echo "Python 3.8 or newer is needed, and python3 is: $$(python3 --version 2>&1)" >&2; \
+	echo "Install it: apt-get install python3-venv, brew install python@3.13, or pyenv install 3.13" >&2; \
+	exit 1; }; python3 cli/set_up.py
 SAM := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam
 LOCK = $(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock" $(ARGS)
 # Without hashes, because a local path has none.
@@ -29,7 +34,7 @@ unit: .venv/ready ## Run the unit tests of the core and the receiver
 	@$(BIN)/pytest tests/unit/openai_webhooks tests/unit/receiver $(ARGS)
 test: .venv/ready ## Run the unit and integration tests, with coverage
 	@$(BIN)/pytest -n auto --dist worksteal --cov --cov-report=term $(ARGS)
-e2e: .venv/ready .venv-ministack/ready build ## Run the artifact in Lambda's runtime and sam local, and sam deploy to an emulator
+e2e: .venv/browser .venv-ministack/ready build ## Run the artifact in Lambda's runtime and sam local, sam deploy to an emulator, and the page
 	@$(BIN)/pytest tests/e2e $(ARGS)
 lint: .venv/ready .venv-checkov/ready $(TEMPLATES:%=.checkov/%) ## Check style, types, spelling, templates and generated text
 	$(BIN)/ruff check .
@@ -64,6 +69,7 @@ lock: $(UV) ## Compile the locked requirements; ARGS=--upgrade for the newest re
 	$(LOCK) --group sam -o requirements/sam.txt
 	$(LOCK) --group checkov -o requirements/checkov.txt
 	$(LOCK) --group ministack -o requirements/ministack.txt
+	$(LOCK) --group browser -c requirements/dev.txt -o requirements/browser.txt
 clean: ## Delete environments, builds and caches
 	@rm -rf .venv .venv-* .aws-sam .checkov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -71,20 +77,20 @@ clean: ## Delete environments, builds and caches
 .checkov/%: % .venv/ready # JSON, which is YAML
 	@mkdir -p $(@D)
 	@$(BIN)/python -m openai_webhooks_cli.local.sam_template $< >$@
+.venv/browser: requirements/browser.txt .venv/ready
+	@echo "Installing playwright into .venv"
+	@$(UV) pip install -q --python .venv --require-hashes -r $<
+	@touch $@
 $(UV):
-	@echo "Setting up uv in .venv-uv"
-	@python3 -m venv .venv-uv || { echo "python3 has no venv module. Install it (Debian: apt-get install python3-venv)." >&2; exit 1; }
-	@.venv-uv/bin/pip install -q --disable-pip-version-check uv==0.13.9
+	@$(SET_UP)
 .venv/ready: requirements/dev.txt pyproject.toml cli/pyproject.toml
 .venv-sam/ready: requirements/sam.txt
 .venv-checkov/ready: requirements/checkov.txt
 .venv-ministack/ready: requirements/ministack.txt
-.venv/ready .venv-sam/ready .venv-checkov/ready .venv-ministack/ready: | $(UV)
-	@echo "Setting up $(@D) from $<"
-	@$(UV) venv -q --clear --seed --python 3.13 $(@D) || { echo "Python 3.13 is needed, because Lambda runs it. Install it (pyenv install 3.13, or brew install python@3.13)." >&2; exit 1; }
-	@$(UV) pip install -q --python $(@D) --require-hashes -r $<
-	@case $(@D) in .venv) $(UV) pip install -q --python .venv --no-deps --no-build-isolation -e . -e cli;; esac
-	@touch $@
+.venv/ready .venv-sam/ready .venv-checkov/ready .venv-ministack/ready:
+	@$(SET_UP) $@ $^
+# An environment contains its path, so a moved clone needs new ones. The file `ready` has the path.
+.PHONY: $(shell grep -LxF -e "$(CURDIR)" .venv*/ready 2>/dev/null)
 
 # Experiments that show what README promises. Without the folder, everything above works.
 -include evidence/Makefile

@@ -16,6 +16,7 @@ from rich.table import Table
 from openai_webhooks import CATALOG, InvalidSecret
 from openai_webhooks_cli import dev_defaults, samples
 from openai_webhooks_cli.deployed import dead_letters, doctor, endpoint, iam, listen, replay, rules, show, status
+from openai_webhooks_cli.entry_point import quiet_ctrl_c
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
 console = Console()
@@ -35,7 +36,8 @@ def demo(
     delivery gets an unexpected answer, or an event reaches the wrong subscribers.
     """
     _require_local_packages()
-    from openai_webhooks_cli.local import demo as local_demo
+    with quiet_ctrl_c():
+        from openai_webhooks_cli.local import demo as local_demo
 
     if not local_demo.run(console, svg=svg):
         raise typer.Exit(1)
@@ -49,17 +51,40 @@ def dev(
     aws_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the embedded AWS. 0 chooses a free port.")
     ] = dev_defaults.AWS_PORT,
+    templates: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--template",
+            metavar="FILE",
+            help="SAM template of a stack to run next to the receiver. You can repeat this option. By default, the "
+            "template of the example.",
+        ),
+    ] = None,
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Show deliveries on a page, at the root of the URL.")
+    ] = True,
 ) -> None:
-    """Run the whole system on this machine, and print a line for each delivery. Press Ctrl-C to stop it."""
+    """Run the whole system on this machine, and print a line for each delivery. Press Ctrl-C to stop it.
+
+    A function restarts when you save a file of its code.
+    """
     _require_local_packages()
-    from openai_webhooks_cli.local import dev as local_dev
-    from openai_webhooks_cli.local.local_system import PortTakenError
+    with quiet_ctrl_c():
+        from openai_webhooks_cli.local import dev as local_dev
+        from openai_webhooks_cli.local.local_system import EXAMPLE
+        from openai_webhooks_cli.local.ports import PortTakenError
+        from openai_webhooks_cli.local.sam_template import TemplateError
 
     try:
         local_dev.run(
-            console, port=port, aws_port=aws_port, secret=samples.DEVELOPMENT_SECRET, default_url=dev_defaults.URL
+            console,
+            port=port,
+            aws_port=aws_port,
+            secret=samples.DEVELOPMENT_SECRET,
+            templates=templates or [EXAMPLE],
+            with_page=page,
         )
-    except PortTakenError as error:
+    except (PortTakenError, TemplateError) as error:
         _fail(str(error))
 
 
@@ -78,8 +103,9 @@ def send(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KEY=VALUE",
-            help="Set a field of the event's data. VALUE is JSON, or else text. You can repeat this option.",
+            metavar="KEY=TEXT",
+            help="Set a field of the event's data. KEY:=JSON sets a value that is not text. A dot in KEY selects a "
+            "field in an object. You can repeat this option.",
         ),
     ] = None,
     webhook_id: Annotated[
@@ -91,7 +117,7 @@ def send(
 ) -> None:
     """Sign a sample event as OpenAI does, and deliver it.
 
-    The exit status is 1 if the receiver rejects the delivery.
+    The exit status is 1 if the receiver rejects the delivery, and 2 if no answer comes.
     """
     from openai_webhooks_cli import send as sender
 
@@ -101,8 +127,8 @@ def send(
         _fail(str(error))
     except InvalidSecret as error:
         _fail(f"{error}. Set --secret or {SECRET_VARIABLE}.")
-    if event_type not in CATALOG:
-        console.print(f"{event_type} is not a known type. The event was sent with only an id in its data.")
+    for note in answer.notes:
+        Console(stderr=True).print(note, style="yellow", highlight=False, soft_wrap=True, markup=False)
     console.print(
         f"{answer.status} {answer.text}  {answer.milliseconds:.0f} ms  {answer.webhook_id}",
         highlight=False,

@@ -98,6 +98,19 @@ def headers(body: bytes, *, secret: str, timestamp: int, webhook_id: str) -> dic
     }
 
 
+def tamper(headers: Mapping[str, str], body: bytes, part: str | None) -> tuple[dict[str, str], bytes]:
+    """Return a delivery with a broken part: `signature`, `timestamp` (an hour old) or `body`. None breaks nothing."""
+    broken = dict(headers)
+    match part:
+        case "signature":
+            broken["webhook-signature"] = "v1," + broken["webhook-signature"][:2:-1]
+        case "timestamp":
+            broken["webhook-timestamp"] = str(int(broken["webhook-timestamp"]) - 3600)
+        case "body":
+            body += b" "
+    return broken, body
+
+
 def new_secret() -> str:
     """Return a new signing secret."""
     return "whsec_" + b64encode(secrets.token_bytes(32)).decode()

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -50,12 +51,9 @@ def measure() -> Footprint:
         aws.client("secretsmanager").put_secret_value(SecretId=secret, SecretString=samples.DEVELOPMENT_SECRET)
         function = stack.functions["ReceiverFunction"]
         environment = {**function.environment, "AWS_LAMBDA_FUNCTION_NAME": NAME}
-        log = Path(folder, "log")
-        with closing(FunctionPool(function._replace(name=NAME, environment=environment), log=log)) as pool:
+        with closing(FunctionPool(function._replace(name=NAME, environment=environment), logs=Path(folder))) as pool:
             _publish(pool)
-            before = log.stat().st_size
-            _publish(pool)
-            lines = log.read_bytes()[before:].splitlines(keepends=True)
+            lines = [f"{line}\n".encode() for line in _publish(pool)]
     if len(lines) != 1:
         raise RuntimeError(f"not one line: {lines}")
     return Footprint(
@@ -69,10 +67,12 @@ def measure() -> Footprint:
     )
 
 
-def _publish(pool: FunctionPool) -> None:
-    answer = pool.invoke(_delivery()).result()
+def _publish(pool: FunctionPool) -> Sequence[str]:
+    """Return the lines that the function printed."""
+    answer, lines = pool.invoke(_delivery())
     if answer["statusCode"] != 200:
         raise RuntimeError(f"not a 200: {answer}")
+    return lines
 
 
 def _logged(lines: list[bytes]) -> int:

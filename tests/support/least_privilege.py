@@ -59,8 +59,8 @@ def enforced_permissions() -> Iterator[Permissions]:
     permissions = Permissions()
     deploy = MotoAws.deploy
 
-    def deploy_with_roles(aws: MotoAws, path: Path, stack_name: str) -> DeployedStack:
-        stack = deploy(aws, path, stack_name)
+    def deploy_with_roles(aws: MotoAws, path: Path, stack_name: str, **options: str) -> DeployedStack:
+        stack = deploy(aws, path, stack_name, **options)
         plan = sam_template.plan(path)
         for name, function in stack.functions.items():
             [role, _] = plan.functions[name]["Role"]["Fn::GetAtt"]

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from openai_webhooks_cli.local.function_pool import LambdaContext
+from openai_webhooks_cli.local.function_process import LambdaContext
 from openai_webhooks_cli.local.moto_aws import LAMBDA_ENVIRONMENT
 from tests.support.paths import ROOT
 from tests.support.templates import SUBSCRIBER

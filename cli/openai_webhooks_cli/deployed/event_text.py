@@ -1,7 +1,7 @@
 """Events and the answers to forwards, as lines of text."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,6 +46,11 @@ def answer_row(answer: Answer, suffix: str) -> Text:
         (status, "green" if answer.ok else "red"),
         f" POST {printable(answer.url)}  {answer.milliseconds:.0f} ms{suffix}{text}",
     )
+
+
+def answer_fields(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """Return answers in the form of --json."""
+    return [{"url": a.url, "status": a.status, "ms": round(a.milliseconds), "text": a.text} for a in answers]
 
 
 def details(message: Received) -> str:

@@ -5,6 +5,7 @@ import secrets
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,7 @@ from openai_webhooks_cli.deployed.archive import (
 from openai_webhooks_cli.deployed.command import Selection, Yes, command
 from openai_webhooks_cli.deployed.failures import CannotRun
 from openai_webhooks_cli.deployed.forwarding import absent_servers, build_forwarder, development_secret
+from openai_webhooks_cli.deployed.live_page import LivePage
 from openai_webhooks_cli.deployed.live_session import LiveSession, Settings
 from openai_webhooks_cli.deployed.output import Output, printable
 from openai_webhooks_cli.deployed.stack import Stack
@@ -71,6 +73,8 @@ def listen(
     probe: Annotated[
         bool, typer.Option("--probe/--no-probe", help="Prove with an event of its own that the tap works.")
     ] = True,
+    page: Annotated[bool, typer.Option("--page", help="Also show the events on a page in your browser.")] = False,
+    page_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page. 0 chooses a free port.")] = 8788,
     print_secret: Annotated[
         bool, typer.Option("--print-secret", help="Print the secret that signs forwards. It stays the same.")
     ] = False,
@@ -87,14 +91,10 @@ def listen(
     if print_secret:
         sys.stdout.write(development_secret() + "\n")
         return
-    settings = Settings(
-        forwarder=build_forwarder(
-            forward_to or [], unsigned=unsigned, as_form=as_form, headers=headers or [], retry=retry
-        ),
-        concurrency=concurrency,
-        maximum=maximum,
-        seconds=parse_duration(duration).total_seconds() if duration else None,
+    forwarder = build_forwarder(
+        forward_to or [], unsigned=unsigned, as_form=as_form, headers=headers or [], retry=retry
     )
+    seconds = parse_duration(duration).total_seconds() if duration else None
     filters = _filters(output, types or [], where or [])
     if rule and (types or where):
         raise CannotRun("Choose either --rule, or TYPE and --where.")
@@ -103,7 +103,13 @@ def listen(
         _clean(found, output, yes=yes)
         return
     alternatives = _patterns_of_rule(found, rule) if rule else [{"source": [found.event_source], **filters}]
-    with Stop() as stop:
+    with ExitStack() as parts:
+        live_page = LivePage(f"openai-webhooks · {found.identity}", forwarder, port=page_port) if page else None
+        if live_page:
+            parts.callback(live_page.close)
+            output.note(f"Page: {live_page.url}")
+        stop = parts.enter_context(Stop())
+        settings = Settings(forwarder, concurrency, maximum, seconds, live_page)
         _listen(found, output, stop, settings, alternatives, probe=probe, since=since)
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from openai_webhooks_cli.deployed.event_text import (
+    answer_fields,
     answer_row,
     clock,
     details,
@@ -23,6 +24,7 @@ from openai_webhooks_cli.deployed.event_text import (
 )
 from openai_webhooks_cli.deployed.failures import explain, is_expired
 from openai_webhooks_cli.deployed.forwarding import Answer, Forwarder
+from openai_webhooks_cli.deployed.live_page import LivePage
 from openai_webhooks_cli.deployed.output import Output
 from openai_webhooks_cli.deployed.tap import LEASE, RENEWAL, Received, Tap
 
@@ -41,6 +43,7 @@ class Settings(NamedTuple):
     """Events. None for no limit."""
     seconds: float | None
     """None for no limit."""
+    page: LivePage | None
 
 
 class LiveSession:
@@ -134,7 +137,11 @@ class LiveSession:
         with self._lock:
             self._last = message
             self._output.line(event_row(event, message, received_at))
+        page = self._settings.page
+        record_id = page.received(event, message, received_at) if page else 0
         answers = self._settings.forwarder.forward(event, message.body)
+        if page:
+            page.forwarded(record_id, answers)
         with self._lock:
             suffix = "" if self._last is message else f"  {event_id(event)}"
             for answer in answers:
@@ -239,10 +246,7 @@ def _record(event: dict[str, Any], message: Received, received_at: float, answer
         **({"event": event} if event else {"body": message.body}),
     }
     if answers:
-        record["forward"] = [
-            {"url": answer.url, "status": answer.status, "ms": round(answer.milliseconds), "text": answer.text}
-            for answer in answers
-        ]
+        record["forward"] = answer_fields(answers)
     return record
 
 

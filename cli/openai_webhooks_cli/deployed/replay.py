@@ -35,7 +35,7 @@ from openai_webhooks_cli.deployed.archived_events import (
 from openai_webhooks_cli.deployed.bus_rules import Rule, match, read_rules
 from openai_webhooks_cli.deployed.command import Selection, Yes, command
 from openai_webhooks_cli.deployed.dead_letter_queues import is_function
-from openai_webhooks_cli.deployed.event_text import answer_row, event_id
+from openai_webhooks_cli.deployed.event_text import answer_fields, answer_row, event_id
 from openai_webhooks_cli.deployed.failures import CannotRun, Failed, Stopped, explain, is_denied, is_expired
 from openai_webhooks_cli.deployed.forwarding import Answer, absent_servers, build_forwarder
 from openai_webhooks_cli.deployed.output import Output, printable
@@ -185,7 +185,7 @@ def _send(output: Output, message: Received, deliver: Callable[[Received], list[
     answers = deliver(message)
     for answer in answers:
         output.line(answer_row(answer, ""))
-    forward = [{"url": a.url, "status": a.status, "ms": round(a.milliseconds), "text": a.text} for a in answers]
+    forward = answer_fields(answers)
     content: dict[str, Any] = {"event": event} if event else {"body": message.body}
     output.record(type="event", **content, **({"forward": forward} if forward else {}))
     return all(answer.ok for answer in answers)

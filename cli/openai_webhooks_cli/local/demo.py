@@ -2,10 +2,8 @@
 
 import io
 import re
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +12,16 @@ from typing import Any, NamedTuple
 import requests
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
-from rich.table import Table
+from rich.text import Text
 
 from openai_webhooks import CATALOG
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.local.local_system import LocalSystem
+from openai_webhooks_cli.local.work_folder import end_on_signals, work_folder
 
 STALE_AGE = 3600  # seconds
 SVG_WIDTH = 100  # columns
+LABEL, ANSWER = 33, 14  # columns
 
 
 class Case(NamedTuple):
@@ -51,51 +51,62 @@ class Result(NamedTuple):
         return f"{self.status} {self.outcome}" in self.case.expected
 
 
+class DemoFailed(Exception):
+    """Something was not as expected. The text says what."""
+
+
 def run(console: Console, *, svg: Path | None = None) -> bool:
     """Run the demo and print a line for each delivery. Return whether everything was as expected.
 
     If it was, `svg` becomes a picture of the output.
     """
-    previous_secret = samples.new_secret()
-    log = Path(tempfile.mkdtemp(prefix="openai-webhooks-"), "functions.log")
-    with (
-        _progress(console) as show,
-        LocalSystem(secret=previous_secret, log=log, on_progress=show) as system,
-    ):
-        show("Delivering")
-        results = deliver(system, secret=samples.new_secret(), previous_secret=previous_secret)
-        failures = list(find_failures(system, results))
-        table = _table(system, results)
-    console.print(table)
-    if failures:
-        for failure in failures:
-            console.print(failure, style="red", markup=False)
-        console.print(f"[red]Failed.[/red] The functions' output is in {log}", soft_wrap=True)
+    try:
+        with work_folder() as logs:
+            end_on_signals(console, logs, interrupt_status=130)
+            output = list(_run(console, logs))
+    except DemoFailed as failure:
+        console.print(str(failure), style="red", highlight=False, soft_wrap=True, markup=False)
         return False
-    published = sum(result.published for result in results)
-    summary = (
-        f"[green]Passed:[/green] {len(results)} deliveries, {published} events on the bus. "
-        "Each event reached the right subscribers, once."
-    )
-    console.print(summary)
     if svg:
-        _save_svg(svg, "$ make demo", table, summary)
-    shutil.rmtree(log.parent)
+        _save_svg(svg, output)
     console.print("Next: `make dev`, and in another terminal `.venv/bin/openai-webhooks listen`.", highlight=False)
     return True
 
 
-def deliver(system: LocalSystem, *, secret: str, previous_secret: str) -> list[Result]:
-    """Make all deliveries of the demo, and wait until the subscribers have handled the events.
+def _run(console: Console, logs: Path) -> Iterator[Text]:
+    """Print the output of the demo, and yield its lines. Raises DemoFailed."""
+    previous_secret = samples.new_secret()
+    problems: list[str] = []
+    results: list[Result] = []
+    with (
+        _progress(console) as show,
+        LocalSystem(secret=previous_secret, logs=logs, on_progress=show, on_problem=problems.append) as system,
+    ):
+        if problems:
+            raise DemoFailed("\n".join([*problems, f"The functions' output is in {logs}"]))
+        header = f"{'delivery':<{LABEL}}  {'answer':<{ANSWER}}  {'ms':>5}  subscribers reached"
+        yield _print(console, Text(header, "bold"))
+        for result in deliver(system, secret=samples.new_secret(), previous_secret=previous_secret):
+            results.append(result)
+            yield _print(console, _row(system, result))
+        failures = list(find_failures(system, results))
+    if failures:
+        raise DemoFailed("\n".join([*failures, f"Failed. The functions' output is in {logs}"]))
+    published = sum(result.published for result in results)
+    summary = f" {len(results)} deliveries, {published} events on the bus. Each event reached its subscribers, once."
+    yield _print(console, Text.assemble(("Passed:", "green"), summary))
+
+
+def deliver(system: LocalSystem, *, secret: str, previous_secret: str) -> Iterator[Result]:
+    """Make all deliveries of the demo. Yield each result when the subscribers have handled the event.
 
     The system starts with `previous_secret`. A rotation makes `secret` the current one.
     """
-    results: list[Result] = []
     with ThreadPoolExecutor() as threads:
         for concurrent in _cases(system, secret, previous_secret):
-            results += threads.map(lambda case: _post(system.http_api.url, case), concurrent)
-    system.subscribers.wait_until_idle()
-    return results
+            results = list(threads.map(lambda case: _post(system.http_api.url, case), concurrent))
+            system.subscribers.wait_until_idle()
+            yield from results
 
 
 def find_failures(system: LocalSystem, results: list[Result]) -> Iterator[str]:
@@ -107,7 +118,7 @@ def find_failures(system: LocalSystem, results: list[Result]) -> Iterator[str]:
     published = {result.case.event["id"] for result in results if result.published}
     for event in {result.case.event["id"]: result.case.event for result in results}.values():
         expected_names = system.matching_subscribers(event) if event["id"] in published else []
-        reached = system.subscribers.reached(event["id"])
+        reached = [str(arrival) for arrival in system.subscribers.arrivals(event_id=event["id"])]
         if reached != expected_names:
             yield f"{event['type']}: reached {reached}, expected {expected_names}"
     if system.arrivals_logged() != len(published):
@@ -168,25 +179,24 @@ def _progress(console: Console) -> Iterator[Callable[[str], None]]:
         yield lambda step: progress.update(task, description=step)
 
 
-def _table(system: LocalSystem, results: list[Result]) -> Table:
-    table = Table("delivery", "status", "outcome", "subscribers reached", "ms", box=None, pad_edge=False)
-    table.columns[4].justify = "right"
-    for result in results:
-        table.add_row(
-            result.case.label,
-            str(result.status),
-            result.outcome,
-            ", ".join(system.subscribers.reached(result.case.event["id"])) if result.published else "",
-            f"{result.milliseconds:.0f}",
-            style=None if result.as_expected else "red",
-        )
-    return table
+def _row(system: LocalSystem, result: Result) -> Text:
+    arrivals = system.subscribers.arrivals(event_id=result.case.event["id"]) if result.published else []
+    answer = f"{result.status} {result.outcome}"
+    reached = ", ".join(map(str, arrivals))
+    text = f"{result.case.label:<{LABEL}}  {answer:<{ANSWER}}  {result.milliseconds:>5.0f}  {reached}"
+    return Text(text.rstrip(), "" if result.as_expected else "red")
 
 
-def _save_svg(path: Path, *output: Table | str) -> None:
+def _print(console: Console, line: Text) -> Text:
+    # On a narrow terminal, the terminal wraps a line. A pipe gets one line for each delivery.
+    console.print(line, soft_wrap=True, highlight=False)
+    return line
+
+
+def _save_svg(path: Path, output: Sequence[Text]) -> None:
     recorder = Console(record=True, width=SVG_WIDTH, file=io.StringIO(), force_terminal=True)
-    for part in output:
-        recorder.print(part, highlight=False)
+    for line in (Text("$ make demo"), *output):
+        recorder.print(line, highlight=False)
     svg = recorder.export_svg(title="openai-webhooks")
     # Without its web font, the picture loads nothing from other servers.
     path.write_text(re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL), encoding="utf-8")

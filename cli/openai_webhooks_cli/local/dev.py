@@ -3,98 +3,129 @@
 It also prints a line for each event that another receiver publishes to its bus.
 """
 
+import os
 import queue
-import signal
 import sys
-import tempfile
+import threading
 import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 
 from openai_webhooks_cli import dev_defaults
-from openai_webhooks_cli.local.delivery_log import DeliveryLog
+from openai_webhooks_cli.apigw_event import PATH
+from openai_webhooks_cli.local.dev_page import DevPage
 from openai_webhooks_cli.local.http_api import AnsweredDelivery
 from openai_webhooks_cli.local.local_system import LocalSystem
 from openai_webhooks_cli.local.moto_aws import LOOPBACK, docker_bridge_addresses
+from openai_webhooks_cli.local.sam_template import REGION
+from openai_webhooks_cli.local.subscribers import Arrival
+from openai_webhooks_cli.local.work_folder import end_on_signals, work_folder
+
+Happening = AnsweredDelivery | dict[str, Any] | str
+"""A request, an event on the bus, or a text to print."""
 
 
-def run(console: Console, *, port: int, aws_port: int, secret: str, default_url: str) -> None:
-    """Run until Ctrl-C. `default_url` is the URL that `send` uses without --url. Raises PortTakenError."""
-    # A shell starts background jobs with SIGINT ignored.
-    for stop_signal in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop_signal, signal.default_int_handler)
-    happenings: queue.SimpleQueue[AnsweredDelivery | dict[str, Any] | None] = queue.SimpleQueue()
-    with tempfile.TemporaryDirectory(prefix="openai-webhooks-", ignore_cleanup_errors=True) as folder:
-        log = Path(folder, "functions.log")
+def run(console: Console, *, port: int, aws_port: int, secret: str, templates: Sequence[Path], with_page: bool) -> None:
+    """Run until a signal. Raises PortTakenError and TemplateError."""
+    happenings: queue.SimpleQueue[Happening] = queue.SimpleQueue()
+    arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+    with work_folder() as logs:
+        end_on_signals(console, logs, interrupt_status=0)
+        with (
+            console.status("Starting") as status,
+            LocalSystem(
+                secret=secret,
+                logs=logs,
+                templates=templates,
+                port=port,
+                aws_port=aws_port,
+                aws_hosts=[LOOPBACK, *docker_bridge_addresses()],
+                on_progress=status.update,
+                on_answer=happenings.put,
+                on_problem=happenings.put,
+                on_arrival=arrivals.put,
+            ) as system,
+        ):
+            page = DevPage(system.http_api.url, secret)
+            if with_page:
+                system.http_api.fallback = page.page.respond
+            system.watch_bus(happenings.put)
+            status.stop()
+            _print(console, "\n".join(_introduction(system, secret, logs, with_page=with_page)))
+            _start(lambda: system.reload_on_change(lambda what: happenings.put(f"reloaded {what}")))
+            _start(lambda: _repeat(lambda: page.arrived(arrivals.get())))
+            # The page shows an answer at once. A line waits for the subscribers.
+            lines: queue.SimpleQueue[Happening] = queue.SimpleQueue()
+            _start(lambda: _repeat(lambda: lines.put(_show_on_page(system, page, happenings.get()))))
+            _repeat(lambda: _print(console, _line(system, lines.get())))
+
+
+def _start(work: Callable[[], object]) -> None:
+    def run() -> None:
         try:
-            with (
-                console.status("Starting") as status,
-                LocalSystem(
-                    secret=secret,
-                    log=log,
-                    port=port,
-                    aws_port=aws_port,
-                    aws_hosts=[LOOPBACK, *docker_bridge_addresses()],
-                    on_progress=status.update,
-                    on_answer=happenings.put,
-                ) as system,
-            ):
-                system.watch_bus(happenings.put)
-                status.stop()
-                url = system.http_api.url
-                _print(console, f"URL     {url}\nSecret  {secret}\nAWS     {system.aws.url}\nLogs    {log}\n")
-                option = "" if url == default_url else f" --url {url}"
-                command = Path(sys.argv[0])
-                _print(console, f"Send an event:\n  {command} send response.completed{option}\n")
-                endpoint = "" if system.aws.url == dev_defaults.AWS_URL else f" --endpoint-url {system.aws.url}"
-                _print(console, f"Try a command for deployed stacks:\n  {command} listen{endpoint}\n")
-                _print(console, "Press Ctrl-C to stop.\n")
-                _stop_on_signal(system, happenings)
-                delivery_log = DeliveryLog(log)
-                while (happening := happenings.get()) is not None:
-                    if line := _line(system, happening, delivery_log):
-                        _print(console, line)
-        except KeyboardInterrupt:
-            pass
-    _print(console, "Stopped.")
+            work()
+        except BaseException:  # noqa: BLE001  # any error ends `dev`
+            # Without this thread, `dev` would be silent.
+            traceback.print_exc()
+            os._exit(1)
+
+    threading.Thread(target=run, daemon=True).start()
 
 
-def _stop_on_signal(system: LocalSystem, happenings: queue.SimpleQueue[Any]) -> None:
-    """Let the first Ctrl-C end the loop, and a second one raise KeyboardInterrupt.
-
-    An exception in a signal handler can be lost: Python ignores it if a finalizer is running.
-    """
-
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        system.subscribers.begin_close()
-        happenings.put(None)
-
-    for stop_signal in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop_signal, stop)
+def _repeat(work: Callable[[], object]) -> NoReturn:
+    while True:
+        work()
 
 
-def _line(system: LocalSystem, happening: AnsweredDelivery | dict[str, Any], delivery_log: DeliveryLog) -> str | None:
-    """Return the line for a delivery or an event on the bus. None if the event was delivered here: it has a line."""
-    system.subscribers.wait_until_idle()
-    reason = ""
+def _show_on_page(system: LocalSystem, page: DevPage, happening: Happening) -> Happening:
     if isinstance(happening, AnsweredDelivery):
-        event_type, event_id = happening.event_type, happening.event_id
-        result, duration = f"{happening.status} {happening.outcome}", f"{happening.seconds * 1000:.0f} ms"
-        reason = delivery_log.reason(happening.webhook_id)
-    elif happening["detail"].get("id") in system.http_api.event_ids:
-        return None
+        page.answered(happening)
+    elif isinstance(happening, dict):
+        page.published(happening, elsewhere=not system.http_api.has_published(happening["id"]))
+    return happening
+
+
+def _introduction(system: LocalSystem, secret: str, logs: Path, *, with_page: bool) -> Iterator[str]:
+    url, aws_url, command = system.http_api.url, system.aws.url, Path(sys.argv[0])
+    if with_page:
+        yield f"Page    {url.removesuffix(PATH)}/"
+    yield f"URL     {url}"
+    yield f"Secret  {secret}"
+    yield f"AWS     {aws_url} (region {REGION}, any credentials), bus {system.bus}"
+    yield f"Logs    {logs}, a file for each function\n"
+    yield f"Send an event:\n  {command} send response.completed{'' if url == dev_defaults.URL else f' --url {url}'}\n"
+    endpoint = "" if aws_url == dev_defaults.AWS_URL else f" --endpoint-url {aws_url}"
+    yield f"Try a command for deployed stacks:\n  {command} listen{endpoint}\n"
+    yield "Save a file of a function to reload it. Press Ctrl-C to stop.\n"
+
+
+def _line(system: LocalSystem, happening: Happening) -> str:
+    """Return the line for a request, an event on the bus or a text. It is empty if the event's delivery has a line."""
+    if isinstance(happening, str):
+        return f"{time.strftime('%H:%M:%S')}  {happening}"
+    if isinstance(happening, AnsweredDelivery):
+        result, event_type = f"{happening.status} {happening.outcome}", happening.event_type
+        duration = f"{happening.seconds * 1000:.0f} ms"
+        reached = _reached(system, happening.eventbridge_id) if result == "200 published" else happening.reason
+    elif system.http_api.has_published(happening["id"]):
+        return ""
     else:
         # Another receiver published the event, for example a function in `sam local`.
-        event_type, event_id = happening["detail-type"], happening["detail"].get("id", "")
-        result, duration = "on the bus", ""
-    line = f"{time.strftime('%H:%M:%S')}  {result:<18} {event_type:<32} {duration:>8}"
-    if result in ("on the bus", "200 published"):
-        line += f"  -> {', '.join(system.subscribers.reached(event_id)) or 'no subscriber'}"
-    return f"{line}  {reason}".rstrip()
+        result, event_type, duration = "on the bus", happening["detail-type"], ""
+        reached = _reached(system, happening["id"])
+    return f"{time.strftime('%H:%M:%S')}  {result:<18} {event_type:<32} {duration:>8}  {reached}".rstrip()
+
+
+def _reached(system: LocalSystem, eventbridge_id: str) -> str:
+    system.subscribers.wait_until_idle()
+    arrivals: list[Arrival] = system.subscribers.arrivals(eventbridge_id=eventbridge_id)
+    return f"-> {', '.join(map(str, arrivals)) or 'no subscriber'}"
 
 
 def _print(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
+    if text:
+        console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -1,21 +1,19 @@
-"""Lambda functions in processes of their own, each with the code, environment and context that Lambda gives it.
+"""Lambda functions in processes of their own, each with the code, environment and context that Lambda gives it."""
 
-This module imports only the standard library, so a function's process contains only what the function imports.
-"""
-
-import importlib
-import os
-import signal
+import json
+import queue
+import select
+import subprocess
 import sys
-import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing import get_context
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+_PROCESS = Path(__file__).with_name("function_process.py")
+_START_TIMEOUT = 60  # seconds
+_LOG_TAIL = 65_536  # bytes of an invocation's output that are kept
 
 
 class Function(NamedTuple):
@@ -35,88 +33,165 @@ class Function(NamedTuple):
         return self.name.removesuffix("Function")
 
 
+class Invocation(NamedTuple):
+    """What a function returned."""
+
+    result: Any
+    log: Sequence[str]
+    """The lines that it printed."""
+
+
+class FunctionFailed(Exception):
+    """A function raised, ran out of time, or its process ended. The text has the reason and the place in the code."""
+
+    def __init__(self, reason: str, *, details: str = "", log: Sequence[str] = ()) -> None:
+        super().__init__(reason)
+        self.details = details
+        """The last frames of the traceback, or the end of the log."""
+        self.log = log
+
+
 class FunctionPool:
     """`size` processes that run a function. Each handles one event at a time.
 
-    The functions' output is appended to the file `log`.
+    Each process appends what it prints to a file of its own in `logs`. A process that ended is replaced.
     """
 
-    def __init__(self, function: Function, *, log: Path, size: int = 1) -> None:
+    def __init__(self, function: Function, *, logs: Path, size: int = 1) -> None:
         self.function = function
-        with _sigint_blocked():
-            self._pool = ProcessPoolExecutor(
-                size, mp_context=get_context("spawn"), initializer=_initialize, initargs=(function, log)
-            )
-            # The executor starts a process only when there is work that no idle process can take.
-            self._ready = [self._pool.submit(time.sleep, 0.05) for _ in range(size)]
+        self._logs = logs
+        self._size = size
+        self._idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
+        self._retired: list[_Process] = []
+        self._processes = [self._start(number) for number in range(size)]
+        for process in self._processes:
+            self._idle.put(process)
 
     def wait_until_ready(self) -> None:
-        """Wait until every process has imported the function's code."""
-        for ready in self._ready:
-            ready.result()
+        """Wait until every process has imported the function's code. Raises FunctionFailed if one cannot."""
+        for process in list(self._processes):
+            process.wait_until_ready()
 
-    def invoke(self, event: Any) -> Future[Any]:
-        """Invoke the function. The future has what the function returns or raises."""
-        return self._pool.submit(_invoke, event)
+    def invoke(self, event: Any) -> Invocation:
+        """Invoke the function, as soon as a process is idle. Raises FunctionFailed."""
+        process = self._idle.get()
+        try:
+            if process.has_ended or process not in self._processes:
+                process = self._replace(process)
+            process.wait_until_ready()
+            return process.invoke(event)
+        finally:
+            self._idle.put(process)
+
+    def restart(self) -> None:
+        """Start new processes, with the code as it is now. The old ones finish what they are doing."""
+        self._retired += self._processes
+        self._processes = [self._start(number) for number in range(self._size)]
 
     def close(self) -> None:
-        """Stop the processes after the events that they are handling."""
-        self._pool.shutdown(cancel_futures=True)
+        """End the processes at once."""
+        for process in [*self._processes, *self._retired]:
+            process.end()
+
+    def _start(self, number: int) -> "_Process":
+        return _Process(self.function, number, self._logs / f"{self.function.name}-{number + 1}.log")
+
+    def _replace(self, old: "_Process") -> "_Process":
+        """Return the process in the place of one that ended, or that was started before the last restart."""
+        old.end()
+        if old in self._processes:
+            self._processes[old.number] = self._start(old.number)
+        else:
+            self._retired.remove(old)
+        return self._processes[old.number]
 
 
-@contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C: the parent process handles it, and closes the pool."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+class _Process:
+    def __init__(self, function: Function, number: int, log: Path) -> None:
+        self.number = number
+        self._function = function
+        self._log = log
+        self._lock = threading.Lock()
+        self._failure: FunctionFailed | None = None
+        self._is_ready = False
+        self._position = log.stat().st_size if log.exists() else 0
+        with log.open("ab") as file:
+            # In a session of its own, because Ctrl-C is for the parent. The process ends with its standard input.
+            self._process = subprocess.Popen(  # noqa: S603  # our own module
+                [sys.executable, "-P", "-u", _PROCESS],
+                env=dict(function.environment),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                start_new_session=True,
+            )
+        settings = {
+            "name": function.name,
+            "code": str(function.code),
+            "handler": function.handler,
+            "timeout": function.timeout,
+            "memory": function.memory,
+        }
+        self._send(settings)
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
 
-@dataclass(frozen=True)
-class LambdaContext:
-    """Lambda's context object, with the parts that functions and Powertools use."""
+    def wait_until_ready(self) -> None:
+        """Wait for the import of the code. Raises FunctionFailed if it failed."""
+        with self._lock:
+            if not self._is_ready and not self._failure:
+                try:
+                    self._receive(_START_TIMEOUT)
+                    self._is_ready = True
+                except FunctionFailed as error:
+                    self._failure = error
+            if self._failure:
+                self.end()
+                raise self._failure
 
-    function_name: str
-    memory_limit_in_mb: int
-    invoked_function_arn: str
-    aws_request_id: str
-    deadline: float  # in seconds of time.monotonic()
+    def invoke(self, event: Any) -> Invocation:
+        self._send(event)
+        return self._receive(self._function.timeout)
 
-    def get_remaining_time_in_millis(self) -> int:
-        return int((self.deadline - time.monotonic()) * 1000)
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
+    def _send(self, value: Any) -> None:
+        assert self._process.stdin  # noqa: S101  # for mypy
+        with suppress(BrokenPipeError):  # the process ended: `_receive` says so
+            self._process.stdin.write(json.dumps(value).encode() + b"\n")
+            self._process.stdin.flush()
 
-_function: Function
-_handler: Callable[[Any, LambdaContext], Any]
+    def _receive(self, seconds: float) -> Invocation:
+        assert self._process.stdout  # noqa: S101  # for mypy
+        ready, _, _ = select.select([self._process.stdout], [], [], seconds)
+        if not ready:
+            self.end()
+            raise FunctionFailed(f"Task timed out after {seconds:.0f} s", details=self._tail(), log=self._read_log())
+        line = self._process.stdout.readline()
+        if not line:
+            status = self._process.wait()
+            raise FunctionFailed(f"its process ended with {status}", details=self._tail(), log=self._read_log())
+        answer, log = json.loads(line), self._read_log()
+        if "error" in answer:
+            place = f" ({answer['place']})" if answer["place"] else ""
+            raise FunctionFailed(f"{answer['error']}: {answer['message']}{place}", details=answer["frames"], log=log)
+        return Invocation(answer["result"], log)
 
+    def _read_log(self) -> list[str]:
+        """Return what was printed since the last call."""
+        with self._log.open("rb") as file:
+            end = file.seek(0, 2)
+            file.seek(max(self._position, end - _LOG_TAIL))
+            self._position = end
+            return file.read().decode(errors="replace").splitlines()
 
-def _initialize(function: Function, log: Path) -> None:
-    global _function, _handler  # noqa: PLW0603  # a process runs one function, so the function is its global state
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), sys.stdout.fileno())
-        os.dup2(file.fileno(), sys.stderr.fileno())
-    os.environ.clear()
-    os.environ.update(function.environment)
-    sys.path.insert(0, str(function.code))
-    module, _, name = function.handler.rpartition(".")
-    _handler = getattr(importlib.import_module(module), name)
-    _function = function
-
-
-def _invoke(event: Any) -> Any:
-    context = LambdaContext(
-        function_name=_function.name,
-        memory_limit_in_mb=_function.memory,
-        invoked_function_arn=f"arn:aws:lambda:{os.environ['AWS_REGION']}:123456789012:function:{_function.name}",
-        aws_request_id=str(uuid.uuid4()),
-        deadline=time.monotonic() + _function.timeout,
-    )
-    try:
-        return _handler(event, context)
-    finally:
-        sys.stdout.flush()
+    def _tail(self) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-5:])

@@ -1,34 +1,47 @@
 """The HTTP server that replaces API Gateway's HTTP API."""
 
 import json
-import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from werkzeug import Request, Response
 from werkzeug.serving import make_server
 
 from openai_webhooks_cli import apigw_event
-from openai_webhooks_cli.local.function_pool import FunctionPool
+from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool
+
+_REMEMBERED = 10_000  # ids of events
 
 
 class AnsweredDelivery(NamedTuple):
-    """A delivery and its answer."""
+    """A request and its answer."""
 
-    webhook_id: str
     event_type: str
+    """As far as it can be read from a body that nothing has verified."""
     event_id: str
+    headers: Mapping[str, str]
+    """With lower-case names."""
+    body: bytes
     status: int
     outcome: str
+    reason: str
+    """Why the receiver rejected the delivery. Empty if it did not."""
+    eventbridge_id: str
+    """Empty if no event is on the bus."""
     seconds: float
+    log: Sequence[str]
+    """What the receiver printed."""
 
 
 class HttpApi:
-    """Serves the template's one route, and invokes the receiver with payload format 2.0."""
+    """Serves the template's one route, and invokes the receiver with payload format 2.0.
+
+    Other requests go to `fallback` first, for example to a page.
+    """
 
     def __init__(
         self,
@@ -36,15 +49,16 @@ class HttpApi:
         route: tuple[str, str],
         receiver: FunctionPool,
         *,
-        log: Path,
         on_answer: Callable[[AnsweredDelivery], None],
+        fallback: Callable[[Request], Response | None] = lambda _: None,
     ) -> None:
         self._route = route
         self._receiver = receiver
-        self._log = log
         self._on_answer = on_answer
-        self.event_ids: set[str] = set()
-        """The ids of all delivered events. An id is added before its event is published."""
+        self.fallback = fallback
+        self._in_flight = 0
+        self._idle = threading.Condition()
+        self._published: OrderedDict[str, None] = OrderedDict()
         host, port = listener.getsockname()
         self.url = f"http://{host}:{port}{route[1]}"
         application = Request.application(self._respond)
@@ -55,31 +69,72 @@ class HttpApi:
     def close(self) -> None:
         self._server.shutdown()
 
+    def has_published(self, eventbridge_id: str) -> bool:
+        """Return whether a delivery to this API put the event on the bus. Waits for the deliveries in progress."""
+        with self._idle:
+            self._idle.wait_for(lambda: not self._in_flight or eventbridge_id in self._published, timeout=30)
+            return eventbridge_id in self._published
+
     def _respond(self, request: Request) -> Response:
-        if (request.method, request.path) != self._route:
-            return Response('{"message":"Not Found"}', 404, content_type="application/json")
+        if (request.method, request.path) == self._route:
+            with self._idle:
+                self._in_flight += 1
+            try:
+                return self._deliver(request)
+            finally:
+                with self._idle:
+                    self._in_flight -= 1
+                    self._idle.notify_all()
+        answer = self.fallback(request)
+        if answer is None:
+            answer = Response('{"message":"Not Found"}', 404, content_type="application/json")
+            method, path = self._route
+            reason = f"{request.method} {request.path} has no route. Deliveries go to {method} {path}"
+            self._on_answer(AnsweredDelivery("?", "", {}, b"", 404, "Not Found", reason, "", 0.0, ()))
+        return answer
+
+    def _deliver(self, request: Request) -> Response:
         body = request.get_data()
-        event_type, event_id = _event_type_and_id(body)
-        self.event_ids.add(event_id)
         headers = {name.lower(): value for name, value in request.headers.items()}
-        start = time.perf_counter()
         event = apigw_event.request_event(request.method, request.path, headers, body, now=int(time.time()))
+        start = time.perf_counter()
+        reason = ""
         try:
-            answer = self._receiver.invoke(event).result()
-        except Exception as error:  # noqa: BLE001  # API Gateway gives this answer to any exception of the function
+            answer, log = self._receiver.invoke(event)
+        except FunctionFailed as error:
+            # API Gateway gives this answer to any failure of the function.
             answer = {"statusCode": 500, "body": '{"message":"Internal Server Error"}', "headers": {}}
-            logging.getLogger(__name__).error("The receiver failed with %s: see %s", type(error).__name__, self._log)  # noqa: TRY400  # the traceback is in the log file
-        (outcome,) = json.loads(answer["body"]).values()
+            reason, log = f"the receiver failed: {error}", error.log
         seconds = time.perf_counter() - start
-        webhook_id = headers.get("webhook-id", "")
-        self._on_answer(AnsweredDelivery(webhook_id, event_type, event_id, answer["statusCode"], outcome, seconds))
-        return Response(answer["body"], answer["statusCode"], headers=answer["headers"])
+        (outcome,) = json.loads(answer["body"]).values()
+        line = _line_of_receiver(log)
+        eventbridge_id = str(line.get("eventbridge_id", ""))
+        if outcome == "published":
+            with self._idle:
+                self._published[eventbridge_id] = None
+                while len(self._published) > _REMEMBERED:
+                    self._published.popitem(last=False)
+        event_type, event_id = _event_type_and_id(body)
+        reason = reason or str(line.get("reason", ""))
+        status = answer["statusCode"]
+        self._on_answer(
+            AnsweredDelivery(event_type, event_id, headers, body, status, outcome, reason, eventbridge_id, seconds, log)
+        )
+        return Response(answer["body"], status, headers=answer["headers"])
+
+
+def _line_of_receiver(log: Sequence[str]) -> Mapping[str, object]:
+    """Return the receiver's line about a delivery."""
+    for line in log:
+        if line.startswith('{"_aws"'):
+            fields: Mapping[str, object] = json.loads(line)
+            return fields
+    return {}
 
 
 def _event_type_and_id(body: bytes) -> tuple[str, str]:
-    """Read the type and the id of the event, before anything has verified the body."""
     try:
         event = json.loads(body)
-        return str(event["type"]), str(event["id"])
-    except (ValueError, TypeError, KeyError):
+        return str(event["type"]), str(event.get("id", ""))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return "?", ""

@@ -4,10 +4,7 @@ Both stacks come from their templates. docs/guide/local.md says which parts are 
 and which parts are this project's.
 """
 
-import errno
 import logging
-import multiprocessing
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
@@ -15,71 +12,73 @@ from pathlib import Path
 from typing import Any, Self
 
 from moto.events.models import EventPattern
+from watchfiles import PythonFilter, watch
 
-from openai_webhooks_cli.local.function_pool import FunctionPool
+from openai_webhooks_cli.local.function_pool import Function, FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.http_api import AnsweredDelivery, HttpApi
 from openai_webhooks_cli.local.moto_aws import ACCOUNT, LOOPBACK, MotoAws
+from openai_webhooks_cli.local.ports import listen
 from openai_webhooks_cli.local.sam_template import REGION
-from openai_webhooks_cli.local.subscribers import Subscribers
+from openai_webhooks_cli.local.subscribers import Arrival, Subscribers
 
 ROOT = Path(__file__).resolve().parents[3]
 RECEIVER_STACK = "openai-webhooks"
-SUBSCRIBER_STACK = "openai-webhooks-subscriber"
+EXAMPLE = ROOT / "examples/subscriber/template.yaml"
 RECEIVER_PROCESSES = 2  # so that two copies of a delivery can be in progress at the same time
-
-
-class PortTakenError(Exception):
-    """Another program uses the port."""
 
 
 class LocalSystem:
     """The running system. It starts on construction and stops at the end of the `with` statement.
 
-    The functions' output goes to the file `log`. `on_progress` is called with each step of the start. `on_answer` is
-    called with each delivery, from the threads of the HTTP API.
+    Each function's output goes to a file in the folder `logs`. `templates` are the stacks of subscribers.
+    `on_progress` is called with each step of the start. From other threads, `on_answer` is called with each request,
+    `on_arrival` with each event that a subscriber handled, and `on_problem` with what does not run.
     """
 
     def __init__(
         self,
         *,
         secret: str,
-        log: Path,
+        logs: Path,
+        templates: Sequence[Path] = (EXAMPLE,),
         port: int = 0,
         aws_port: int = 0,
         aws_hosts: Sequence[str] = (LOOPBACK,),
         on_progress: Callable[[str], None] = lambda _: None,
         on_answer: Callable[[AnsweredDelivery], None] = lambda _: None,
+        on_problem: Callable[[str], None] = lambda _: None,
+        on_arrival: Callable[[Arrival], None] = lambda _: None,
     ) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would log each request, also those to moto
+        self._on_problem = on_problem
         with ExitStack() as parts:
-            listener = parts.enter_context(_listen(port, "--port"))
+            listener = parts.enter_context(listen(port, "--port"))
             for host in aws_hosts:
-                _listen(aws_port, "--aws-port", host).close()
+                listen(aws_port, "--aws-port", host).close()
 
             on_progress("Starting the embedded AWS")
             self.aws = MotoAws(aws_port, aws_hosts)
             parts.callback(self.aws.close)
 
-            on_progress("Deploying both stacks from their templates")
+            on_progress("Deploying the stacks from their templates")
             receiver_stack = self.aws.deploy(ROOT / "template.yaml", RECEIVER_STACK)
-            subscriber_stack = self.aws.deploy(ROOT / "examples/subscriber/template.yaml", SUBSCRIBER_STACK)
-            self._bus = receiver_stack.outputs["EventBusName"]
+            self.bus = receiver_stack.outputs["EventBusName"]
             (self._secret_arn,) = receiver_stack.secrets.values()
             self.store_secret(secret)
+            functions = [function for template in templates for function in self._deploy(template)]
 
             on_progress("Starting the functions")
             (function,) = receiver_stack.functions.values()
             self._source = function.environment["EVENT_SOURCE"]
-            receiver = FunctionPool(function, log=log, size=RECEIVER_PROCESSES)
-            parts.callback(receiver.close)
-            self.subscribers = Subscribers(self.aws, subscriber_stack.functions.values(), log=log)
+            self._receiver = FunctionPool(function, logs=logs, size=RECEIVER_PROCESSES)
+            parts.callback(self._receiver.close)
+            self.subscribers = Subscribers(self.aws, functions, logs=logs, on_problem=on_problem, on_arrival=on_arrival)
             parts.callback(self.subscribers.close)
-            receiver.wait_until_ready()
+            self._wait_for_receiver()
             self.subscribers.start()
 
             (route,) = receiver_stack.routes
-            self.http_api = HttpApi(listener, route, receiver, log=log, on_answer=on_answer)
-            parts.callback(_stop_processes)
+            self.http_api = HttpApi(listener, route, self._receiver, on_answer=on_answer)
             parts.callback(self.http_api.close)
             self._parts = parts.pop_all()
 
@@ -97,9 +96,9 @@ class LocalSystem:
         """Call `on_event`, from another thread, with each event on the bus, from any publisher."""
         queue_url = self.aws.client("sqs").create_queue(QueueName="Everything")["QueueUrl"]
         events = self.aws.client("events")
-        events.put_rule(Name="Everything", EventBusName=self._bus, EventPattern='{"source": [{"prefix": ""}]}')
+        events.put_rule(Name="Everything", EventBusName=self.bus, EventPattern='{"source": [{"prefix": ""}]}')
         target = {"Id": "Everything", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:Everything"}
-        events.put_targets(Rule="Everything", EventBusName=self._bus, Targets=[target])
+        events.put_targets(Rule="Everything", EventBusName=self.bus, Targets=[target])
         self.subscribers.watch(queue_url, on_event)
 
     def matching_subscribers(self, event: Mapping[str, Any]) -> list[str]:
@@ -115,29 +114,55 @@ class LocalSystem:
         pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"])
         return sum(len(page["events"]) for page in pages)
 
+    def reload_on_change(self, on_reload: Callable[[str], None]) -> None:
+        """Restart a function when a file of its code is saved. Does not return.
+
+        `on_reload` is called with the function's name and the file. An error that keeps the function from starting is a
+        problem, and the next saved file tries again.
+        """
+        pools = [self._receiver, *self.subscribers.pools]
+        # Without a stop event: the thread that calls this ends with the process.
+        for changes in watch(*{pool.function.code for pool in pools}, watch_filter=PythonFilter(), debounce=200):
+            files = [Path(name) for _, name in changes]
+            for pool in pools:
+                if changed := [file for file in files if file.is_relative_to(pool.function.code)]:
+                    starts = self._wait_for_restart(pool)
+                    if starts:
+                        on_reload(f"{pool.function.short_name} ({changed[0].relative_to(pool.function.code)})")
+
+    def _wait_for_restart(self, pool: FunctionPool) -> bool:
+        if pool is not self._receiver:
+            return self.subscribers.restart(pool)
+        pool.restart()
+        return self._wait_for_receiver()
+
+    def _wait_for_receiver(self) -> bool:
+        try:
+            self._receiver.wait_until_ready()
+        except FunctionFailed as error:
+            self._on_problem(f"The receiver does not start: {error}\n{error.details}")
+            return False
+        return True
+
+    def _deploy(self, template: Path) -> list[Function]:
+        """Deploy a subscribers' stack. Return the functions that rules invoke."""
+        is_example = template.resolve() == EXAMPLE
+        name = "openai-webhooks-subscriber" if is_example else template.resolve().parent.name
+        stack = self.aws.deploy(template, name, prefix="" if is_example else f"{name}-")
+        idle = [function.name for function in stack.functions.values() if not function.inbox]
+        if omitted := [*stack.omitted, *(f"{function} (no rule invokes it)" for function in idle)]:
+            self._on_problem(f"{template}: not run here: {', '.join(omitted)}")
+        return [function for function in stack.functions.values() if function.inbox]
+
     @cached_property
     def _rules(self) -> list[tuple[str, EventPattern]]:
         events = self.aws.client("events")
+        names = {
+            str(pool.function.inbox).rpartition("/")[2]: pool.function.short_name for pool in self.subscribers.pools
+        }
         return [
-            (queue.removesuffix("FunctionInbox"), EventPattern.load(rule["EventPattern"]))
-            for rule in events.list_rules(EventBusName=self._bus)["Rules"]
-            for target in events.list_targets_by_rule(Rule=rule["Name"], EventBusName=self._bus)["Targets"]
-            if (queue := target["Arn"].split(":")[-1]).endswith("FunctionInbox")
+            (names[queue], EventPattern.load(rule["EventPattern"]))
+            for rule in events.list_rules(EventBusName=self.bus)["Rules"]
+            for target in events.list_targets_by_rule(Rule=rule["Name"], EventBusName=self.bus)["Targets"]
+            if (queue := target["Arn"].split(":")[-1]) in names
         ]
-
-
-def _stop_processes() -> None:
-    """Stop the functions' processes at once. Without this, they would finish what they are doing."""
-    for process in multiprocessing.active_children():
-        process.terminate()
-
-
-def _listen(port: int, option: str, host: str = LOOPBACK) -> socket.socket:
-    try:
-        return socket.create_server((host, port))
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise PortTakenError(
-            f"Port {port} is taken. Stop the program that uses it, or choose another port with {option}."
-        ) from None

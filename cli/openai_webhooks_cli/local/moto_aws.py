@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import boto3
 import requests
+from botocore.exceptions import ClientError
 from moto import backends
 from moto.events.models import EventPattern
 from moto.events.responses import EventsHandler
@@ -18,7 +19,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from openai_webhooks_cli.local import sam_template
 from openai_webhooks_cli.local.function_pool import Function
-from openai_webhooks_cli.local.sam_template import REGION
+from openai_webhooks_cli.local.sam_template import REGION, TemplateError
 
 LAMBDA_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "embedded",
@@ -85,6 +86,8 @@ class DeployedStack(NamedTuple):
     secrets: dict[str, str]  # logical id -> ARN
     routes: list[tuple[str, str]]
     outputs: dict[str, str]
+    omitted: list[str]
+    """What does not run here, for people."""
 
 
 class MotoAws:
@@ -116,37 +119,46 @@ class MotoAws:
             aws_secret_access_key=LAMBDA_ENVIRONMENT["AWS_SECRET_ACCESS_KEY"],
         )
 
-    def deploy(self, path: Path, stack_name: str, **parameters: str) -> DeployedStack:
-        """Deploy the SAM template at `path`."""
-        plan = sam_template.plan(path)
+    def deploy(self, path: Path, stack_name: str, *, prefix: str = "", **parameters: str) -> DeployedStack:
+        """Deploy the SAM template at `path`. `prefix` starts the names of its tables and queues.
+
+        Raises TemplateError.
+        """
+        plan = sam_template.plan(path, prefix)
         secrets = {
-            name: self.client("secretsmanager").create_secret(Name=name, SecretString=value)["ARN"]
+            name: self.client("secretsmanager").create_secret(Name=f"{prefix}{name}", SecretString=value)["ARN"]
             for name, value in plan.secrets.items()
         }
         cloudformation = self.client("cloudformation")
-        cloudformation.create_stack(
-            StackName=stack_name,
-            TemplateBody=json.dumps(plan.template),
-            Parameters=[
-                {"ParameterKey": name, "ParameterValue": value} for name, value in (parameters | secrets).items()
-            ],
-        )
+        try:
+            cloudformation.create_stack(
+                StackName=stack_name,
+                TemplateBody=json.dumps(plan.template),
+                Parameters=[
+                    {"ParameterKey": name, "ParameterValue": value} for name, value in (parameters | secrets).items()
+                ],
+            )
+        except ClientError as error:
+            raise TemplateError(f"The embedded AWS cannot deploy {path}: {error}") from None
         stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        inboxes = {
+            name: f"{prefix}{name}Inbox" for name in plan.functions if f"{name}Inbox" in plan.template["Resources"]
+        }
         functions = {
-            name: self._function(name, properties, outputs, has_inbox=f"{name}Inbox" in plan.template["Resources"])
+            name: self._function(name, properties, outputs, inboxes.get(name))
             for name, properties in plan.functions.items()
         }
-        return DeployedStack(functions=functions, secrets=secrets, routes=plan.routes, outputs=outputs)
+        return DeployedStack(functions, secrets, plan.routes, outputs, plan.omitted)
 
-    def _function(self, name: str, properties: dict[str, Any], outputs: dict[str, str], *, has_inbox: bool) -> Function:
+    def _function(self, name: str, properties: dict[str, Any], outputs: dict[str, str], inbox: str | None) -> Function:
         return Function(
             name=name,
             code=Path("/", properties["Code"]["S3Key"]),
             handler=properties["Handler"],
             timeout=int(outputs[f"{name}/Timeout"]),
             memory=int(outputs[f"{name}/MemorySize"]),
-            environment={variable: outputs[f"{name}/{variable}"] for variable in properties["Environment"]["Variables"]}
+            environment={variable: outputs[f"{name}/{variable}"] for variable in sam_template.variables(properties)}
             | {"AWS_LAMBDA_FUNCTION_NAME": name, "AWS_ENDPOINT_URL": self.url, **LAMBDA_ENVIRONMENT},
-            inbox=self.client("sqs").get_queue_url(QueueName=f"{name}Inbox")["QueueUrl"] if has_inbox else None,
+            inbox=self.client("sqs").get_queue_url(QueueName=inbox)["QueueUrl"] if inbox else None,
         )

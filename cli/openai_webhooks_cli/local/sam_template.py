@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import boto3
+from samtranslator.model.exceptions import InvalidDocumentException
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
+from yaml import YAMLError
 
 # Its warnings are about metrics and feature flags of AWS's own service.
 logging.getLogger("samtranslator").setLevel(logging.ERROR)
@@ -30,9 +32,29 @@ CREATED_TYPES = (
     "AWS::Events::EventBus",
     "AWS::Events::Rule",
     "AWS::Logs::LogGroup",
+    "AWS::S3::Bucket",
+    "AWS::SNS::Topic",
     "AWS::SQS::Queue",
+    "AWS::SSM::Parameter",
 )
 """The types of resources that the embedded AWS creates."""
+
+REPLACED_TYPES = (
+    "AWS::ApiGatewayV2::",
+    "AWS::CloudWatch::",
+    "AWS::CodeDeploy::",
+    "AWS::Events::Archive",
+    "AWS::Events::EventBusPolicy",
+    "AWS::IAM::",
+    "AWS::Lambda::",
+    "AWS::Logs::ResourcePolicy",
+    "AWS::Route53::",
+    "AWS::S3::BucketPolicy",
+    "AWS::SNS::TopicPolicy",
+    "AWS::SQS::QueuePolicy",
+    "AWS::SecretsManager::Secret",
+)
+"""How the types start that this machine replaces, or that change nothing here, such as permissions."""
 
 REGION = "us-east-1"
 """The region of the embedded AWS. samconfig.toml repeats it for `sam local`."""
@@ -51,17 +73,31 @@ class Plan(NamedTuple):
     """The first values of the secrets, by logical id. The template has a parameter for the ARN of each."""
     routes: list[tuple[str, str]]
     """Methods and paths of the HTTP APIs."""
+    omitted: list[str]
+    """What does not run here, for people: functions of other runtimes, and resources that the embedded AWS lacks."""
 
 
-def plan(path: Path) -> Plan:
-    """Read the SAM template at `path`. Its `CodeUri` values are folders next to it."""
+class TemplateError(Exception):
+    """A template cannot be read or translated. The text says why."""
+
+
+def plan(path: Path, prefix: str = "") -> Plan:
+    """Read the SAM template at `path`. Its `CodeUri` values are folders next to it.
+
+    `prefix` starts the names of its tables and queues. Raises TemplateError.
+    """
     template = translate(path)
     resources: Resources = template["Resources"]
+    omitted = list(_omitted(resources))
     created = {name: resource for name, resource in resources.items() if resource["Type"] in CREATED_TYPES}
-    functions = dict(_of_type(resources, "AWS::Lambda::Function"))
+    functions = {
+        name: properties
+        for name, properties in _of_type(resources, "AWS::Lambda::Function")
+        if not _obstacle(properties)
+    }
     created |= _add_inboxes(resources, functions)
     template.setdefault("Outputs", {}).update(_settings(functions))
-    _name_physically(created)
+    _name_physically(created, prefix)
 
     absent = resources.keys() - created.keys()
     template["Resources"] = created
@@ -70,35 +106,69 @@ def plan(path: Path) -> Plan:
     return Plan(
         template=_for_moto(template, absent=absent, buses=buses),
         functions=functions,
-        secrets={n: secret["SecretString"] for n, secret in _of_type(resources, "AWS::SecretsManager::Secret")},
+        secrets={
+            name: str(secret.get("SecretString", "generated"))
+            for name, secret in _of_type(resources, "AWS::SecretsManager::Secret")
+        },
         routes=[
             (method.upper(), route)
             for _, api in _of_type(resources, "AWS::ApiGatewayV2::Api")
             for route, methods in api["Body"]["paths"].items()
             for method in methods
         ],
+        omitted=omitted,
     )
 
 
 def translate(path: Path, **parameters: str) -> dict[str, Any]:
     """Return the SAM template at `path` in plain CloudFormation. Its `CodeUri` values are folders next to it.
 
-    `parameters` become the new defaults. SAM also evaluates them where it needs their values.
+    `parameters` become the new defaults. SAM also evaluates them where it needs their values. Raises TemplateError.
     """
-    source = yaml_parse(path.read_text(encoding="utf-8"))
+    try:
+        source = yaml_parse(path.read_text(encoding="utf-8"))
+        resources = source["Resources"].values()
+    except OSError as error:
+        raise TemplateError(f"Cannot read {path}: {error.strerror}") from None
+    except (ValueError, YAMLError, TypeError, KeyError, AttributeError) as error:
+        raise TemplateError(f"{path} is not a SAM template ({type(error).__name__}): {error}") from None
     for name, value in parameters.items():
         source["Parameters"][name]["Default"] = value
     # SAM translates packaged templates, whose code is in S3. Here the S3 key is the path of the folder.
     for properties in [
         source.get("Globals", {}).get("Function", {}),
-        *(function.get("Properties", {}) for function in source["Resources"].values()),
+        *(resource.get("Properties", {}) for resource in resources),
     ]:
-        if "CodeUri" in properties:
-            properties["CodeUri"] = f"s3://local/{path.resolve().parent / properties['CodeUri']}"
+        for uri in ("CodeUri", "ContentUri", "DefinitionUri"):
+            if isinstance(properties.get(uri), str) and not properties[uri].startswith("s3://"):
+                properties[uri] = f"s3://local/{path.resolve().parent / properties[uri]}"
     # With a map of managed policies, even an empty one, the translator does not ask IAM for it.
     translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
-    translated: dict[str, Any] = translator.translate(source, parameter_values=parameters)
+    try:
+        translated: dict[str, Any] = translator.translate(source, parameter_values=parameters)
+    except InvalidDocumentException as error:
+        causes = "; ".join(cause.message for cause in error.causes)
+        raise TemplateError(f"SAM cannot translate {path}: {causes}") from None
     return translated
+
+
+def _omitted(resources: Resources) -> Iterator[str]:
+    for name, properties in _of_type(resources, "AWS::Lambda::Function"):
+        if obstacle := _obstacle(properties):
+            yield f"{name} ({obstacle})"
+    for name, resource in resources.items():
+        if not resource["Type"].startswith((*CREATED_TYPES, *REPLACED_TYPES)):
+            yield f"{name} ({resource['Type']})"
+
+
+def _obstacle(properties: dict[str, Any]) -> str:
+    """Return why a function cannot run here, or an empty text."""
+    if properties.get("PackageType") == "Image":
+        return "a container image"
+    if "S3Key" not in properties["Code"]:
+        return "inline code"
+    runtime = str(properties.get("Runtime", ""))
+    return "" if runtime.startswith("python") else f"the runtime {runtime or 'is missing'}"
 
 
 def _add_inboxes(resources: Resources, functions: dict[str, Any]) -> Resources:
@@ -120,23 +190,31 @@ def _settings(functions: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]
         f"{name}/{setting}": {"Value": value if isinstance(value, dict) else str(value)}
         for name, properties in functions.items()
         for setting, value in {
-            "Timeout": properties["Timeout"],
-            "MemorySize": properties["MemorySize"],
-            **properties["Environment"]["Variables"],
+            # Lambda's defaults.
+            "Timeout": properties.get("Timeout", 3),
+            "MemorySize": properties.get("MemorySize", 128),
+            **variables(properties),
         }.items()
     }
 
 
-def _name_physically(resources: Resources) -> None:
+def variables(function: dict[str, Any]) -> dict[str, Any]:
+    """Return the environment variables in the properties of a function."""
+    declared: dict[str, Any] = function.get("Environment", {}).get("Variables", {})
+    return declared
+
+
+def _name_physically(resources: Resources, prefix: str) -> None:
     """Name tables and queues after their logical ids, so that people find them in the embedded AWS."""
     properties = {"AWS::DynamoDB::Table": "TableName", "AWS::SQS::Queue": "QueueName"}
     for name, resource in resources.items():
         if resource["Type"] in properties:
-            resource["Properties"] = {properties[resource["Type"]]: name} | resource.get("Properties", {})
+            resource["Properties"] = {properties[resource["Type"]]: prefix + name} | resource.get("Properties", {})
 
 
 def _of_type(resources: Resources, resource_type: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    return ((name, resource["Properties"]) for name, resource in resources.items() if resource["Type"] == resource_type)
+    found = ((name, resource) for name, resource in resources.items() if resource["Type"] == resource_type)
+    return ((name, resource.get("Properties", {})) for name, resource in found)
 
 
 def _references(node: Any) -> Iterator[str]:

@@ -3,31 +3,69 @@
 import json
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError
 
-from openai_webhooks_cli.local.function_pool import Function, FunctionPool
+from openai_webhooks_cli.local.function_pool import Function, FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.moto_aws import MotoAws
+
+_REMEMBERED = 50_000  # arrivals
+
+
+class Arrival(NamedTuple):
+    """An event that a subscriber was invoked with."""
+
+    subscriber: str
+    event: dict[str, Any]
+    """As the bus passes it to targets."""
+    failure: str
+    """Empty if the function handled the event."""
+    result: Any
+    """What the function returned."""
+    seconds: float
+    log: Sequence[str]
+
+    def __str__(self) -> str:
+        return f"{self.subscriber} failed: {self.failure}" if self.failure else self.subscriber
 
 
 class Subscribers:
-    """Functions that take events from their inboxes, one at a time. An event whose function fails is not retried."""
+    """Functions that take events from their inboxes, one at a time. An event whose function fails is not retried.
 
-    def __init__(self, aws: MotoAws, functions: Iterable[Function], *, log: Path) -> None:
+    `on_arrival` is called with each event that a function was invoked with, and `on_problem` with what keeps a function
+    from starting.
+    """
+
+    def __init__(
+        self,
+        aws: MotoAws,
+        functions: Iterable[Function],
+        *,
+        logs: Path,
+        on_problem: Callable[[str], None],
+        on_arrival: Callable[[Arrival], None],
+    ) -> None:
         self._aws = aws
-        self._pools = [FunctionPool(function, log=log) for function in functions]
-        self._arrivals: dict[str, list[str]] = defaultdict(list)
+        self.pools = [FunctionPool(function, logs=logs) for function in functions]
+        self._on_problem = on_problem
+        self._on_arrival = on_arrival
+        self._arrivals: deque[Arrival] = deque(maxlen=_REMEMBERED)
         self._closing = False
 
     def start(self) -> None:
-        """Wait until the functions are ready, then start to pass events to them."""
-        for pool in self._pools:
-            pool.wait_until_ready()
+        """Wait until the functions are ready, or cannot start. Then pass events to them."""
+        for pool in self.pools:
+            self._wait_until_ready(pool)
             threading.Thread(target=self._consume, args=[pool], daemon=True).start()
+
+    def restart(self, pool: FunctionPool) -> bool:
+        """Restart a function whose code has changed. Return whether it starts."""
+        pool.restart()
+        return self._wait_until_ready(pool)
 
     def begin_close(self) -> None:
         """Stop waiting and taking events. A signal handler can call this."""
@@ -35,7 +73,7 @@ class Subscribers:
 
     def close(self) -> None:
         self.begin_close()
-        for pool in self._pools:
+        for pool in self.pools:
             pool.close()
 
     def watch(self, queue_url: str, on_event: Callable[[dict[str, Any]], None]) -> None:
@@ -46,7 +84,7 @@ class Subscribers:
         """Wait until the subscribers have handled every event on the bus, or until they close."""
         sqs = self._aws.client("sqs")
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        for pool in self._pools:
+        for pool in self.pools:
             inbox = pool.function.inbox
             while not self._closing:
                 attributes = sqs.get_queue_attributes(QueueUrl=inbox, AttributeNames=names)["Attributes"]
@@ -54,18 +92,35 @@ class Subscribers:
                     break
                 time.sleep(0.01)
 
-    def reached(self, event_id: str) -> list[str]:
-        """Return the subscribers that handled the event, sorted. A subscriber is repeated for each time it did."""
-        return sorted(self._arrivals[event_id])
+    def arrivals(self, *, event_id: str = "", eventbridge_id: str = "") -> list[Arrival]:
+        """Return the arrivals of an event, by OpenAI's or by EventBridge's id, sorted by subscriber."""
+        found = [
+            arrival
+            for arrival in self._arrivals.copy()
+            if (eventbridge_id and arrival.event.get("id") == eventbridge_id)
+            or (event_id and arrival.event["detail"].get("id") == event_id)
+        ]
+        return sorted(found, key=lambda arrival: arrival.subscriber)
+
+    def _wait_until_ready(self, pool: FunctionPool) -> bool:
+        try:
+            pool.wait_until_ready()
+        except FunctionFailed as error:
+            self._on_problem(f"{pool.function.short_name} does not start: {error}\n{error.details}")
+            return False
+        return True
 
     def _consume(self, pool: FunctionPool) -> None:
         def invoke(event: dict[str, Any]) -> None:
-            arrival = pool.function.short_name
+            start, failure, result = time.perf_counter(), "", None
             try:
-                pool.invoke(event).result()
-            except Exception as error:  # noqa: BLE001  # a function can raise anything
-                arrival += f" failed ({type(error).__name__})"
-            self._arrivals[event["detail"].get("id", "")].append(arrival)
+                result, log = pool.invoke(event)
+            except FunctionFailed as error:
+                failure, log = str(error), error.log
+            seconds = time.perf_counter() - start
+            arrival = Arrival(pool.function.short_name, event, failure, result, seconds, log)
+            self._arrivals.append(arrival)
+            self._on_arrival(arrival)
 
         self._drain(pool.function.inbox, invoke)
 

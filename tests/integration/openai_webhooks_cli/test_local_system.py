@@ -6,6 +6,7 @@ Permissions of other services, and conditions, are in tests/unit/template/test_t
 import gc
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -23,6 +24,7 @@ from openai_webhooks_cli import samples
 from openai_webhooks_cli.local import demo
 from openai_webhooks_cli.local.local_system import LocalSystem
 from openai_webhooks_cli.local.sam_template import REGION
+from openai_webhooks_cli.local.subscribers import Arrival
 from tests.support.least_privilege import Permissions, allowed, enforced_permissions
 
 RECEIVER: Final = "ReceiverFunction"
@@ -60,8 +62,8 @@ def permissions() -> Iterator[Permissions]:
 def system(
     previous_secret: str, permissions: Permissions, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalSystem]:
-    log = tmp_path_factory.mktemp("local-system") / "functions.log"
-    with LocalSystem(secret=previous_secret, log=log) as system:
+    logs = tmp_path_factory.mktemp("local-system")
+    with LocalSystem(secret=previous_secret, logs=logs) as system:
         # A full garbage collection of this process takes about as long as the functions wait for its AWS.
         gc.collect()
         gc.freeze()
@@ -72,7 +74,7 @@ def system(
 @pytest.fixture(scope="module")
 def results(system: LocalSystem, secret: str, previous_secret: str) -> list[demo.Result]:
     """The results of the demo's deliveries."""
-    return demo.deliver(system, secret=secret, previous_secret=previous_secret)
+    return list(demo.deliver(system, secret=secret, previous_secret=previous_secret))
 
 
 def test_demo_finds_no_failure(system: LocalSystem, results: list[demo.Result]) -> None:
@@ -94,14 +96,14 @@ def test_demo_finds_wrong_answer(system: LocalSystem, results: list[demo.Result]
         pytest.param(["OnBatch"], id="reached one of two"),
         pytest.param(["OnBatch", "OnBatch", "OnFailure"], id="reached one twice"),
         pytest.param(["OnBatch", "OnCall", "OnFailure"], id="reached another"),
-        pytest.param(["OnBatch", "OnFailure failed (ValueError)"], id="one failed"),
+        pytest.param(["OnBatch", "OnFailure failed: ValueError: x"], id="one failed"),
     ],
 )
 def test_demo_finds_wrong_arrival(
     system: LocalSystem, results: list[demo.Result], monkeypatch: pytest.MonkeyPatch, arrivals: list[str]
 ) -> None:
     (event,) = (result.case.event for result in results if result.case.label == "batch.failed")
-    monkeypatch.setitem(system.subscribers._arrivals, event["id"], arrivals)
+    replace_arrivals(system, monkeypatch, event, arrivals)
 
     (failure,) = demo.find_failures(system, results)
     assert failure.startswith("batch.failed:")
@@ -111,10 +113,20 @@ def test_demo_finds_arrival_of_rejected_event(
     system: LocalSystem, results: list[demo.Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (event,) = (result.case.event for result in results if "forged" in result.case.label)
-    monkeypatch.setitem(system.subscribers._arrivals, event["id"], ["OnBatch"])
+    replace_arrivals(system, monkeypatch, event, ["OnBatch"])
 
     (failure,) = demo.find_failures(system, results)
     assert "['OnBatch']" in failure
+
+
+def replace_arrivals(
+    system: LocalSystem, patch: pytest.MonkeyPatch, event: dict[str, Any], subscribers: list[str]
+) -> None:
+    """Let an event have reached these subscribers. `NAME failed: REASON` is one that failed."""
+    others = [a for a in system.subscribers._arrivals if a.event["detail"]["id"] != event["id"]]
+    names = [(name, reason) for name, _, reason in (text.partition(" failed: ") for text in subscribers)]
+    arrivals = [Arrival(name, {"detail": event}, reason, None, 0.0, ()) for name, reason in names]
+    patch.setattr(system.subscribers, "_arrivals", deque([*others, *arrivals]))
 
 
 # ---- Least privilege
@@ -141,9 +153,10 @@ def used(system: LocalSystem, results: object, permissions: Permissions, secret:
         event = json.dumps({"id": "1", "detail": {"id": name}})
         system.aws.client("sqs").send_message(QueueUrl=permissions.functions[name].inbox, MessageBody=event)
     system.subscribers.wait_until_idle()
-    assert [system.subscribers.reached(name) for name in SUBSCRIBERS] == [
-        [f"{name.removesuffix('Function')} failed (Malformed)"] for name in SUBSCRIBERS
-    ]
+    for name in SUBSCRIBERS:
+        [arrival] = system.subscribers.arrivals(event_id=name)
+        assert arrival.subscriber == name.removesuffix("Function")
+        assert arrival.failure.startswith("Malformed: ")
     return replace(permissions, calls=permissions.calls[:], denied=permissions.denied[:])
 
 

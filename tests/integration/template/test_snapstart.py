@@ -15,7 +15,7 @@ from botocore.httpsession import URLLib3Session
 
 from openai_webhooks import decode_secret, sign
 from openai_webhooks_cli import apigw_event
-from openai_webhooks_cli.local.function_pool import LambdaContext
+from openai_webhooks_cli.local.function_process import LambdaContext
 from openai_webhooks_cli.local.moto_aws import DeployedStack, MotoAws
 from tests.support.templates import RECEIVER, receiver_memory, receiver_timeout
 

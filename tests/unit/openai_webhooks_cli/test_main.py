@@ -1,7 +1,6 @@
 """The commands, as a user types them."""
 
 import json
-import socket
 from pathlib import Path
 
 import pytest
@@ -33,35 +32,6 @@ def test_events_rejects_unknown_type() -> None:
 def test_events_writes_file_per_type(tmp_path: Path) -> None:
     assert _run("events", f"--write={tmp_path}").exit_code == 0
     assert {file.stem for file in tmp_path.iterdir()} == CATALOG.keys()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        pytest.param(["--secret=hunter2"], "--secret", id="secret"),
-        pytest.param(["--data=id"], "--data id", id="no value"),
-        pytest.param(["--data==x"], "--data =x", id="no key"),
-        pytest.param(["--url=127.0.0.1:8787"], "--url", id="no scheme"),
-        pytest.param(["--url=ftp://127.0.0.1/"], "--url", id="other scheme"),
-        pytest.param(["--url=http://"], "--url", id="no host"),
-    ],
-)
-def test_send_names_invalid_option(arguments: list[str], named: str) -> None:
-    result = _run("send", "batch.failed", *arguments)
-
-    assert result.exit_code == 2
-    assert named in result.output
-    assert "make dev" not in result.output
-    assert "hunter2" not in result.output
-
-
-def test_send_without_server_suggests_dev() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    result = _run("send", "batch.failed", f"--url=http://127.0.0.1:{port}/")
-
-    assert result.exit_code == 2
-    assert "make dev" in result.output
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http"])

@@ -16,5 +16,5 @@ def test_wheel_contains_command_and_core(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
 
     for package, folder in (("openai_webhooks", "src"), ("openai_webhooks_cli", "cli")):
-        modules = {str(path.relative_to(ROOT / folder)) for path in (ROOT / folder / package).rglob("*.py")}
-        assert modules <= names
+        files = [path for path in (ROOT / folder / package).rglob("*.*") if "__pycache__" not in path.parts]
+        assert {str(path.relative_to(ROOT / folder)) for path in files} <= names

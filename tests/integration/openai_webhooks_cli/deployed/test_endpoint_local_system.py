@@ -17,7 +17,7 @@ from tests.support.openai_stand_in import OpenAIStandIn
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalSystem]:
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    with LocalSystem(secret="Placeholder until the signing secret is stored.", log=tmp_path / "log") as system:
+    with LocalSystem(secret="Placeholder until the signing secret is stored.", logs=tmp_path) as system:
         monkeypatch.setenv("AWS_ENDPOINT_URL", system.aws.url)
         yield system
 

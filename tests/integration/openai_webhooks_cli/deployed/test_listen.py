@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from openai import OpenAI
 from standardwebhooks import Webhook
 from typer.testing import Result
 
 from openai_webhooks_cli.deployed import forwarding, live_session, tap
 from tests.support.aws_calls import AwsFaults
-from tests.support.background import wait_until
+from tests.support.background import free_port, wait_until
 from tests.support.deployed_receiver import DeployedReceiver
 from tests.support.local_server import LocalServer, local_server
 
@@ -295,6 +296,22 @@ def test_development_secret_stays_the_same(receiver: DeployedReceiver, tmp_path:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+def test_page_shows_event_and_forwards_it_again(receiver: DeployedReceiver, server: LocalServer) -> None:
+    url = f"http://127.0.0.1:{free_port()}/"
+    port = url.split(":")[2].strip("/")
+    listening = Listening(receiver, "--for=3s", f"--forward-to={server.url}", "--page", f"--page-port={port}")
+    event = listening.publish()
+    wait_until(lambda: server.requests, "a forward")
+    with requests.get(f"{url}page/events", stream=True, timeout=10) as stream:
+        record = next(json.loads(line[6:]) for line in stream.iter_lines(decode_unicode=True) if '"kind"' in line)
+    answer = requests.post(f"{url}page/actions/forward_again", json={"record_id": record["id"]}, timeout=10)
+    listening.result()
+
+    assert record["bus_event"]["detail"] == event
+    assert answer.json()["forwards"][0]["status"] == 200
+    assert len(server.requests) == 2
+
+
 # ---- Options that cannot work ----
 
 
@@ -323,6 +340,14 @@ def test_invalid_option_is_named(receiver: DeployedReceiver, arguments: list[str
     assert result.exit_code == 2, result.output
     assert named in result.stderr
     assert result.stdout == ""
+
+
+def test_taken_port_of_page_is_named(receiver: DeployedReceiver, server: LocalServer) -> None:
+    result = receiver.run("listen", "--page", f"--page-port={server.server_port}")
+
+    assert result.exit_code == 2
+    assert str(server.server_port) in result.stderr
+    assert "--page-port" in result.stderr
 
 
 def test_unknown_type_is_warning(receiver: DeployedReceiver) -> None:

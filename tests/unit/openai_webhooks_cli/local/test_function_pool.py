@@ -1,17 +1,32 @@
-"""Functions in processes of their own."""
+"""Functions in processes of their own: what they get, and what is said when they fail."""
 
-from collections.abc import Iterator
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from openai_webhooks_cli.local.function_pool import Function, FunctionPool
+from openai_webhooks_cli.local import function_process
+from openai_webhooks_cli.local.function_pool import Function, FunctionFailed, FunctionPool
+from tests.support.background import wait_until
 
 CODE = """
 import os
+import sys
+import time
 
 def handler(event, context):
     print("handling", event)
+    if event == "die":
+        os._exit(3)
+    if event == "hang":
+        time.sleep(60)
+    if event == "object":
+        return object()
     return {
         "event": event / 1,
         "environment": dict(os.environ),
@@ -20,39 +35,168 @@ def handler(event, context):
     }
 """
 
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FunctionPool]:
-    folder = tmp_path_factory.mktemp("function")
-    (folder / "module.py").write_text(CODE)
-    function = Function(
-        name="SampleFunction",
-        code=folder,
-        handler="module.handler",
-        timeout=9,
-        memory=128,
-        environment={"AWS_REGION": "us-east-1"},
-        inbox=None,
-    )
-    with closing(FunctionPool(function, log=folder / "log")) as pool:
-        pool.wait_until_ready()
-        yield pool
+Start = Callable[..., FunctionPool]
 
 
-def test_function_gets_event_environment_and_context(pool: FunctionPool) -> None:
-    answer = pool.invoke(7).result()
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a function with some code. It is closed after the test."""
+    pools: list[FunctionPool] = []
+
+    def start(code: str = CODE, *, timeout: int = 9, handler: str = "module.handler") -> FunctionPool:
+        (tmp_path / "module.py").write_text(code)
+        function = Function(
+            name="SampleFunction",
+            code=tmp_path,
+            handler=handler,
+            timeout=timeout,
+            memory=128,
+            environment={"AWS_REGION": "us-east-1"},
+            inbox=None,
+        )
+        pools.append(FunctionPool(function, logs=tmp_path))
+        return pools[-1]
+
+    yield start
+    for pool in pools:
+        pool.close()
+
+
+def failure(pool: FunctionPool, event: object) -> FunctionFailed:
+    with pytest.raises(FunctionFailed) as caught:
+        pool.invoke(event)
+    return caught.value
+
+
+def test_function_gets_event_environment_and_context(start: Start) -> None:
+    answer, _ = start().invoke(7)
 
     assert (answer["event"], answer["name"]) == (7, "SampleFunction")
-    assert answer["environment"] == {"AWS_REGION": "us-east-1"}
+    # Python adds LC_CTYPE where the machine has no other UTF-8 locale.
+    assert answer["environment"].keys() - {"LC_CTYPE"} == {"AWS_REGION"}
     assert 0 < answer["time"] <= 9000
 
 
-def test_exception_reaches_caller(pool: FunctionPool) -> None:
-    with pytest.raises(TypeError):
-        pool.invoke("x").result()
+def test_output_is_in_invocation_and_in_file(start: Start, tmp_path: Path) -> None:
+    pool = start()
+    pool.invoke(7)
+
+    assert pool.invoke(8).log == ["handling 8"]
+    assert (tmp_path / "SampleFunction-1.log").read_text() == "handling 7\nhandling 8\n"
 
 
-def test_output_goes_to_log(pool: FunctionPool) -> None:
-    pool.invoke(8).result()
+def test_exception_has_type_message_place_and_traceback(start: Start) -> None:
+    error = failure(start(), "x")
 
-    assert "handling 8\n" in (pool.function.code / "log").read_text()
+    assert str(error) == "TypeError: unsupported operand type(s) for /: 'str' and 'int' (module.py:15)"
+    assert '"event": event / 1,' in error.details
+    assert any("Traceback" in line for line in error.log)
+
+
+def test_function_goes_on_after_exception(start: Start) -> None:
+    pool = start()
+    failure(pool, "x")
+
+    assert pool.invoke(1).result["event"] == 1
+
+
+def test_result_that_is_not_json_is_failure(start: Start) -> None:
+    assert "TypeError" in str(failure(start(), "object"))
+
+
+def test_process_that_ends_is_replaced(start: Start) -> None:
+    pool = start()
+    error = failure(pool, "die")
+
+    assert "3" in str(error)
+    assert "handling die" in error.details
+    assert pool.invoke(1).result["event"] == 1
+
+
+def test_function_that_takes_too_long_is_ended(start: Start) -> None:
+    pool = start(timeout=1)
+
+    assert "timed out after 1 s" in str(failure(pool, "hang"))
+    assert pool.invoke(1).result["event"] == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        pytest.param("import nothing", "ModuleNotFoundError: No module named 'nothing' (module.py:1)", id="import"),
+        pytest.param("\ndef handler(:", "SyntaxError: invalid syntax (module.py, line 2) (module.py:2)", id="syntax"),
+        pytest.param("x = 1 / 0", "ZeroDivisionError: division by zero (module.py:1)", id="exception"),
+        pytest.param("x = 1", "AttributeError: module 'module' has no attribute 'handler'", id="no handler"),
+        pytest.param("raise SystemExit(2)", "SystemExit: 2 (module.py:1)", id="exit"),
+        pytest.param("import os; os._exit(4)", "its process ended with 4", id="death"),
+    ],
+)
+def test_function_that_cannot_start_says_why(start: Start, code: str, reason: str) -> None:
+    pool = start(code)
+
+    with pytest.raises(FunctionFailed) as caught:
+        pool.wait_until_ready()
+    assert str(caught.value) == reason
+    assert str(failure(pool, 1)) == reason
+
+
+def test_restart_uses_saved_code(start: Start, tmp_path: Path) -> None:
+    pool = start("def handler(event, context): return 1")
+    assert pool.invoke(None).result == 1
+    (tmp_path / "module.py").write_text("def handler(event, context):\n    return 2")
+
+    pool.restart()
+
+    assert pool.invoke(None).result == 2
+
+
+def test_restart_mends_function_that_could_not_start(start: Start, tmp_path: Path) -> None:
+    pool = start("import nothing")
+    failure(pool, None)
+    (tmp_path / "module.py").write_text("def handler(event, context): return 'it works'")
+
+    pool.restart()
+
+    assert pool.invoke(None).result == "it works"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_function_ends_with_its_parent(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "module.py").write_text(CODE)
+    code = (
+        "import sys; from pathlib import Path; from openai_webhooks_cli.local.function_pool import *; "
+        f"folder = Path({str(tmp_path)!r}); "
+        "pool = FunctionPool(Function('F', folder, 'module.handler', 99, 128, {}, None), logs=folder); "
+        "pool.wait_until_ready(); print(pool._processes[0]._process.pid, flush=True); pool.invoke('hang')"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        child = int(parent.stdout.readline())
+        wait_until(lambda: "hang" in (tmp_path / "F-1.log").read_text(), "a busy function")
+        parent.send_signal(number)
+
+    wait_until(lambda: not is_running(child), "the end of the function's process", seconds=5)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def test_process_imports_only_standard_library() -> None:
+    source = Path(function_process.__file__)
+    code = f"import runpy, sys; runpy.run_path({str(source)!r}); print(*(m for m in sys.modules if 'webhooks' in m))"
+
+    assert subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_closing_ends_processes(start: Start) -> None:
+    pool = start()
+    with closing(pool):
+        pool.wait_until_ready()
+    [process] = pool._processes
+
+    assert process.has_ended

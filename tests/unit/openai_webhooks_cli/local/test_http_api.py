@@ -1,20 +1,38 @@
-"""The HTTP API's own answers."""
+"""The HTTP API's own answers, and what it reports about them."""
 
+import json
 import socket
+import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import closing
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import requests
+from werkzeug import Request, Response
 
-from openai_webhooks_cli.local.function_pool import FunctionPool
+from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool, Invocation
 from openai_webhooks_cli.local.http_api import AnsweredDelivery, HttpApi
 
 ROUTE = ("POST", "/webhooks/openai")
+
+
+class Receiver:
+    """Answers what a test wants."""
+
+    def __init__(self) -> None:
+        self.answer = {"statusCode": 200, "headers": {}, "body": '{"outcome": "published"}'}
+        self.line: dict[str, Any] = {"_aws": {}, "eventbridge_id": "eb-1"}
+        self.failure: FunctionFailed | None = None
+        self.go = threading.Event()
+        self.go.set()
+
+    def invoke(self, _event: Any) -> Invocation:
+        self.go.wait()
+        if self.failure:
+            raise self.failure
+        return Invocation(self.answer, ["something else", json.dumps(self.line, separators=(",", ":"))])
 
 
 @pytest.fixture
@@ -23,37 +41,85 @@ def answered() -> list[AnsweredDelivery]:
 
 
 @pytest.fixture
-def api(answered: list[AnsweredDelivery], tmp_path: Path) -> Iterator[HttpApi]:
-    """An HTTP API whose function raises."""
+def receiver() -> Receiver:
+    return Receiver()
 
-    def invoke(_event: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_exception(ZeroDivisionError())
-        return future
 
-    pool = cast(FunctionPool, SimpleNamespace(invoke=invoke))
+@pytest.fixture
+def api(answered: list[AnsweredDelivery], receiver: Receiver) -> Iterator[HttpApi]:
+    pool = cast(FunctionPool, SimpleNamespace(invoke=receiver.invoke))
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
-        closing(HttpApi(listener, ROUTE, pool, log=tmp_path / "log", on_answer=answered.append)) as api,
+        closing(HttpApi(listener, ROUTE, pool, on_answer=answered.append)) as api,
     ):
         yield api
 
 
-def test_exception_of_function_becomes_500(api: HttpApi, answered: list[AnsweredDelivery]) -> None:
-    response = requests.post(api.url, json={"type": "batch.failed", "id": "evt_1"}, timeout=10)
+def post(api: HttpApi, **fields: Any) -> requests.Response:
+    return requests.post(api.url, json={"type": "batch.failed", "id": "evt_1", **fields}, timeout=10)
+
+
+def test_failure_of_function_becomes_500(api: HttpApi, answered: list[AnsweredDelivery], receiver: Receiver) -> None:
+    receiver.failure = FunctionFailed("KeyError: 'x' (app.py:7)")
+
+    response = post(api)
 
     assert (response.status_code, response.json()) == (500, {"message": "Internal Server Error"})
     (delivery,) = answered
     assert (delivery.event_type, delivery.event_id, delivery.status) == ("batch.failed", "evt_1", 500)
+    assert "KeyError: 'x' (app.py:7)" in delivery.reason
 
 
-def test_other_route_becomes_404(api: HttpApi, answered: list[AnsweredDelivery]) -> None:
-    assert requests.get(api.url, timeout=10).status_code == 404
-    assert requests.post(f"{api.url}/other", timeout=10).status_code == 404
+def test_reason_of_rejection_is_reported(api: HttpApi, answered: list[AnsweredDelivery], receiver: Receiver) -> None:
+    receiver.answer = {"statusCode": 401, "headers": {}, "body": '{"error": "Unverified"}'}
+    receiver.line = {"_aws": {}, "reason": "webhook-id is missing"}
+
+    assert post(api).status_code == 401
+    assert [(d.outcome, d.reason, d.eventbridge_id) for d in answered] == [("Unverified", "webhook-id is missing", "")]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("PUT", ""), ("POST", "/other")])
+def test_other_request_is_reported_as_404(
+    api: HttpApi, answered: list[AnsweredDelivery], method: str, path: str
+) -> None:
+    assert requests.request(method, f"{api.url}{path}", timeout=10).status_code == 404
+    (request,) = answered
+    assert request.status == 404
+    assert f"{method} {ROUTE[1]}{path}" in request.reason
+    assert "POST /webhooks/openai" in request.reason
+
+
+def test_fallback_answers_other_requests(api: HttpApi, answered: list[AnsweredDelivery]) -> None:
+    def page(request: Request) -> Response | None:
+        return Response("a page") if request.path == "/" else None
+
+    api.fallback = page
+
+    assert requests.get(api.url.removesuffix(ROUTE[1]) + "/", timeout=10).text == "a page"
     assert answered == []
 
 
-def test_body_that_is_not_json_is_delivered(api: HttpApi, answered: list[AnsweredDelivery]) -> None:
-    requests.post(api.url, data=b"\xff", timeout=10)
+@pytest.mark.parametrize("body", [b"\xff", b"[]", b"1", b"[" * 100_000], ids=["bytes", "array", "number", "deep"])
+def test_body_that_is_not_an_event_is_delivered(api: HttpApi, answered: list[AnsweredDelivery], body: bytes) -> None:
+    requests.post(api.url, data=body, timeout=10)
 
     assert [delivery.event_type for delivery in answered] == ["?"]
+
+
+def test_published_event_is_known(api: HttpApi) -> None:
+    post(api)
+
+    assert api.has_published("eb-1")
+    assert not api.has_published("eb-2")
+
+
+def test_delivery_in_progress_is_waited_for(api: HttpApi, receiver: Receiver) -> None:
+    receiver.go.clear()
+    delivery = threading.Thread(target=post, args=[api])
+    delivery.start()
+    threading.Timer(0.2, receiver.go.set).start()
+    while not api._in_flight:
+        pass
+
+    assert api.has_published("eb-1")
+    delivery.join()

@@ -1,0 +1,1 @@
+"""A page that shows deliveries and events as they happen, and what became of them."""
