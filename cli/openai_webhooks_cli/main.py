@@ -11,7 +11,6 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from openai_webhooks import CATALOG, InvalidSecret
 from openai_webhooks_cli import dev_defaults, samples
@@ -153,10 +152,12 @@ def events(
         write_events(write)
         console.print(f"Wrote {len(CATALOG)} events to {write}.")
     elif event_type is None:
-        table = Table("type", "sent when", box=None, pad_edge=False)
+        width = max(map(len, CATALOG))
         for known_type, event_class in CATALOG.items():
-            table.add_row(known_type, event_class.__doc__)
-        console.print(table)
+            # A pipe gets a line for each type.
+            console.print(
+                f"{known_type:<{width}}  {event_class.__doc__}", soft_wrap=True, highlight=False, markup=False
+            )
     elif event_type in CATALOG:
         console.print_json(json.dumps(samples.sample(event_type, created_at=int(time.time()))))
     else:

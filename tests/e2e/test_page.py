@@ -147,7 +147,8 @@ def _add(feed: Feed, event_type: str = "batch.completed", **fields: Any) -> int:
 
 
 def _types(tab: Tab) -> list[str]:
-    return tab.locator(".row .type").all_text_contents()
+    texts: list[str] = tab.locator(".row .type").all_text_contents()
+    return texts
 
 
 def test_record_appears_without_reload(host: Host, tab: Tab) -> None:

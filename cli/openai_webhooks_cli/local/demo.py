@@ -3,20 +3,19 @@
 import io
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import requests
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
 from openai_webhooks import CATALOG
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.local.local_system import LocalSystem
+from openai_webhooks_cli.local.progress import progress
 from openai_webhooks_cli.local.work_folder import end_on_signals, work_folder
 
 STALE_AGE = 3600  # seconds
@@ -76,14 +75,16 @@ def run(console: Console, *, svg: Path | None = None) -> bool:
 def _run(console: Console, logs: Path) -> Iterator[Text]:
     """Print the output of the demo, and yield its lines. Raises DemoFailed."""
     previous_secret = samples.new_secret()
-    problems: list[str] = []
     results: list[Result] = []
+
+    def report(problem: str) -> None:
+        _print(console, Text(problem, "red"))
+
     with (
-        _progress(console) as show,
-        LocalSystem(secret=previous_secret, logs=logs, on_progress=show, on_problem=problems.append) as system,
+        progress(console) as show,
+        LocalSystem(secret=previous_secret, logs=logs, on_progress=show, on_problem=report) as system,
     ):
-        if problems:
-            raise DemoFailed("\n".join([*problems, f"The functions' output is in {logs}"]))
+        show("Delivering")
         header = f"{'delivery':<{LABEL}}  {'answer':<{ANSWER}}  {'ms':>5}  subscribers reached"
         yield _print(console, Text(header, "bold"))
         for result in deliver(system, secret=samples.new_secret(), previous_secret=previous_secret):
@@ -168,23 +169,13 @@ def _post(url: str, case: Case) -> Result:
     return Result(case, response.status_code, outcome, milliseconds)
 
 
-@contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str], None]]:
-    """Show the current step next to a spinner, or on a line of its own if the output is not a terminal."""
-    if not console.is_terminal:
-        yield console.print
-        return
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True) as progress:
-        task = progress.add_task("")
-        yield lambda step: progress.update(task, description=step)
-
-
 def _row(system: LocalSystem, result: Result) -> Text:
     arrivals = system.subscribers.arrivals(event_id=result.case.event["id"]) if result.published else []
     answer = f"{result.status} {result.outcome}"
     reached = ", ".join(map(str, arrivals))
     text = f"{result.case.label:<{LABEL}}  {answer:<{ANSWER}}  {result.milliseconds:>5.0f}  {reached}"
-    return Text(text.rstrip(), "" if result.as_expected else "red")
+    failed = not result.as_expected or any(arrival.failure for arrival in arrivals)
+    return Text(text.rstrip(), "red" if failed else "")
 
 
 def _print(console: Console, line: Text) -> Text:

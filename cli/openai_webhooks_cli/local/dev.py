@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +22,7 @@ from openai_webhooks_cli.local.dev_page import DevPage
 from openai_webhooks_cli.local.http_api import AnsweredDelivery
 from openai_webhooks_cli.local.local_system import LocalSystem
 from openai_webhooks_cli.local.moto_aws import LOOPBACK, docker_bridge_addresses
+from openai_webhooks_cli.local.progress import progress
 from openai_webhooks_cli.local.sam_template import REGION
 from openai_webhooks_cli.local.subscribers import Arrival
 from openai_webhooks_cli.local.work_folder import end_on_signals, work_folder
@@ -36,7 +38,7 @@ def run(console: Console, *, port: int, aws_port: int, secret: str, templates: S
     with work_folder() as logs:
         end_on_signals(console, logs, interrupt_status=0)
         with (
-            console.status("Starting") as status,
+            ExitStack() as starting,
             LocalSystem(
                 secret=secret,
                 logs=logs,
@@ -44,7 +46,7 @@ def run(console: Console, *, port: int, aws_port: int, secret: str, templates: S
                 port=port,
                 aws_port=aws_port,
                 aws_hosts=[LOOPBACK, *docker_bridge_addresses()],
-                on_progress=status.update,
+                on_progress=starting.enter_context(progress(console)),
                 on_answer=happenings.put,
                 on_problem=happenings.put,
                 on_arrival=arrivals.put,
@@ -54,7 +56,7 @@ def run(console: Console, *, port: int, aws_port: int, secret: str, templates: S
             if with_page:
                 system.http_api.fallback = page.page.respond
             system.watch_bus(happenings.put)
-            status.stop()
+            starting.close()
             _print(console, "\n".join(_introduction(system, secret, logs, with_page=with_page)))
             _start(lambda: system.reload_on_change(lambda what: happenings.put(f"reloaded {what}")))
             _start(lambda: _repeat(lambda: page.arrived(arrivals.get())))

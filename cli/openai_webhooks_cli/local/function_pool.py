@@ -178,7 +178,9 @@ class _Process:
         line = self._process.stdout.readline()
         if not line:
             status = self._process.wait()
-            raise FunctionFailed(f"its process ended with {status}", details=self._tail(), log=self._read_log())
+            log = self._read_log()
+            last = f": {log[-1]}" if log else ""
+            raise FunctionFailed(f"its process ended with {status}{last}", details=self._tail(), log=log)
         answer, log = json.loads(line), self._read_log()
         if "error" in answer:
             place = f" ({answer['place']})" if answer["place"] else ""
