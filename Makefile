@@ -42,7 +42,7 @@ lint: .venv/ready .venv-checkov/ready $(TEMPLATES:%=.checkov/%) ## Check style, 
 	$(BIN)/mypy
 	$(BIN)/codespell
 	$(BIN)/cog --check --diff $(GENERATED)
-	$(BIN)/cfn-lint $(TEMPLATES)
+	$(BIN)/cfn-lint $(TEMPLATES) schemas/template.yaml
 	.venv-checkov/bin/checkov --framework cloudformation --skip-download --compact --quiet -d .checkov
 format: .venv/ready ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .
@@ -58,10 +58,11 @@ deploy: build .venv/ready ## Build and deploy to your AWS account; ENV=prod for 
 	@$(SAM) list stack-outputs --config-env $(ENV)
 	@$(ENVIRONMENT) --next $(ARGS)
 
-generate: .venv/ready ## Write events/, the tables in the docs and the core's exports from the code
+generate: .venv/ready ## Write events/, schemas/, the tables in the docs and the core's exports from the code
 	@$(BIN)/cog -r $(GENERATED)
 	@rm -f events/*.json
 	@$(BIN)/openai-webhooks events --write events
+	@$(BIN)/openai-webhooks events --write-schemas schemas
 lock: $(UV) ## Compile the locked requirements; ARGS=--upgrade for the newest releases
 	$(LOCK) --python-version 3.13 requirements/receiver.in -o src/requirements.txt
 	$(LOCK) pyproject.toml --group dev src/requirements.txt cli/pyproject.toml --extra local -o requirements/dev.txt

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from openai_webhooks import CATALOG, InvalidSecret
-from openai_webhooks_cli import dev_defaults, samples
+from openai_webhooks_cli import dev_defaults, samples, schemas
 from openai_webhooks_cli.deployed import dead_letters, doctor, endpoint, iam, listen, replay, rules, show, status
 from openai_webhooks_cli.entry_point import quiet_ctrl_c
 
@@ -144,13 +144,20 @@ def events(
         Path | None,
         typer.Option(metavar="FOLDER", help="Write a signed delivery of each type, for `sam local invoke -e`."),
     ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of the type, in draft 4.")] = False,
+    write_schemas: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the JSON Schema of each type, and a template for them.")
+    ] = None,
 ) -> None:
-    """List the event types, or print a sample event of one type."""
+    """List the event types, or print a sample event or the JSON Schema of one type."""
     if write:
         from openai_webhooks_cli.apigw_event import write_events
 
         write_events(write)
         console.print(f"Wrote {len(CATALOG)} events to {write}.")
+    elif write_schemas:
+        schemas.write_schemas(write_schemas)
+        console.print(f"Wrote {len(CATALOG)} schemas to {write_schemas}.")
     elif event_type is None:
         width = max(map(len, CATALOG))
         for known_type, event_class in CATALOG.items():
@@ -158,6 +165,8 @@ def events(
             console.print(
                 f"{known_type:<{width}}  {event_class.__doc__}", soft_wrap=True, highlight=False, markup=False
             )
+    elif schema and event_type in CATALOG:
+        console.print_json(json.dumps(schemas.schema(event_type)))
     elif event_type in CATALOG:
         console.print_json(json.dumps(samples.sample(event_type, created_at=int(time.time()))))
     else:

@@ -1,0 +1,94 @@
+"""The JSON Schemas: they accept what OpenAI sends, and refuse what the classes refuse."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from jsonschema import Draft4Validator
+from openai.types import webhooks
+from pydantic import BaseModel
+
+from openai_webhooks import CATALOG, parse
+from openai_webhooks_cli import samples, schemas
+from tests.support.paths import ROOT
+
+MAX_TEMPLATE_BYTES = 51_200
+"""A template that `aws cloudformation deploy` sends without a bucket."""
+
+
+def errors(event_type: str, event: Any) -> list[str]:
+    """Return what the schema of a type says against an event."""
+    return [error.message for error in Draft4Validator(schemas.schema(event_type)).iter_errors(event)]
+
+
+@pytest.mark.parametrize("event_type", CATALOG)
+def test_schema_is_valid_and_accepts_sample(event_type: str) -> None:
+    Draft4Validator.check_schema(schemas.schema(event_type))
+
+    assert errors(event_type, samples.sample(event_type, created_at=1_750_861_210)) == []
+
+
+@pytest.mark.parametrize("event_type", CATALOG)
+def test_schema_accepts_instance_of_sdk(event_type: str) -> None:
+    sample = samples.sample(event_type, created_at=1_750_861_210)
+    of_type = [
+        sdk_class
+        for sdk_class in vars(webhooks).values()
+        if isinstance(sdk_class, type) and issubclass(sdk_class, BaseModel) and _type_of(sdk_class) == event_type
+    ]
+    for sdk_class in of_type:
+        instance = sdk_class.model_validate(sample)
+
+        assert errors(event_type, json.loads(instance.model_dump_json())) == []
+    # The SDK has no classes for videos.
+    assert of_type or event_type.startswith("video.")
+
+
+@pytest.mark.parametrize("event_type", CATALOG)
+def test_schema_accepts_new_fields_and_refuses_what_class_refuses(event_type: str) -> None:
+    sample = samples.sample(event_type, created_at=1_750_861_210)
+    drifted: list[dict[str, Any]] = [
+        {**sample, "created_at": "1750861210"},
+        {**sample, "type": "another.type"},
+        {**sample, "data": None},
+        {key: value for key, value in sample.items() if key != "id"},
+    ]
+
+    assert errors(event_type, {**sample, "new": 1, "data": {**sample["data"], "new": [1]}}) == []
+    for event in drifted:
+        assert errors(event_type, event)
+        assert event["type"] != event_type or parse(event).drift
+
+
+def test_files_are_current(tmp_path: Path) -> None:
+    schemas.write_schemas(tmp_path)
+
+    written = {file.name: file.read_text() for file in tmp_path.iterdir()}
+    assert written == {file.name: file.read_text() for file in (ROOT / "schemas").iterdir()}, "run `make generate`"
+
+
+def test_template_has_schema_of_event_on_bus() -> None:
+    text = (ROOT / "schemas/template.yaml").read_text()
+    resources = yaml.safe_load(text.replace("!GetAtt ", "").replace("!Ref ", ""))["Resources"]
+    contents = {
+        r["Properties"]["SchemaName"].partition("@")[2]: json.loads(r["Properties"]["Content"])
+        for r in resources.values()
+        if r["Type"] == "AWS::EventSchemas::Schema"
+    }
+
+    assert contents.keys() == CATALOG.keys()
+    assert len(text.encode()) < MAX_TEMPLATE_BYTES
+    for event_type, content in contents.items():
+        detail = samples.sample(event_type, created_at=1_750_861_210)
+        event = {"id": "1", "source": "openai.com", "detail-type": event_type, "time": "2026-11-24T08:00:00Z"}
+        Draft4Validator.check_schema(content)
+        Draft4Validator(content).validate({**event, "detail": detail})
+        assert not Draft4Validator(content).is_valid({**event, "detail": {**detail, "id": 1}})
+
+
+def _type_of(sdk_class: type[BaseModel]) -> str | None:
+    field = sdk_class.model_fields.get("type")
+    literals = get_args(field.annotation) if field else ()
+    return literals[0] if literals else None
