@@ -2,10 +2,12 @@
 
 import json
 import os
+import queue
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,16 +65,34 @@ class Dev:
         self.process = process
         self.folder = folder
         self.output = ""
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         self.url = self.until(r"URL +(\S+)")
 
     def until(self, pattern: str) -> str:
         """Read lines until one matches, and return its first group."""
-        assert self.process.stdout
-        for line in self.process.stdout:
+        while True:
+            try:
+                line = self._lines.get(timeout=60)
+            except queue.Empty:
+                raise AssertionError(f"no line matches {pattern}:\n{self.output}") from None
             self.output += line
             if match := re.search(pattern, line):
                 return match[1]
-        raise AssertionError(f"no line matches {pattern}:\n{self.output}")
+
+    def end(self) -> str:
+        """Wait for the end. Return everything that `dev` printed."""
+        self.process.wait(5)
+        self._reader.join(5)
+        while not self._lines.empty():
+            self.output += self._lines.get()
+        return self.output
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self._lines.put(line)
 
     def send(self, event_type: str, *options: str) -> Result:
         return CliRunner().invoke(app, ["send", event_type, f"--url={self.url}", *options])
@@ -390,7 +410,7 @@ def test_signal_ends_dev_without_leftovers(tmp_path: Path, number: signal.Signal
         functions = children(dev.process.pid)
         # To this process alone, not to its children.
         dev.process.send_signal(number)
-        output, _ = dev.process.communicate(timeout=5)
+        output = dev.end()
 
         assert dev.process.returncode == (0 if number == signal.SIGINT else 128 + number)
         assert "Traceback" not in output
