@@ -21,7 +21,7 @@ def chromium() -> Iterator[Browser]:
         )
         if os.environ.get("E2E_REQUIRE_BROWSER"):
             pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        pytest.skip(reason)  # a browser is large, and the other tests run without it; CI requires it
     # Chromium's sandbox does not work for root, whom containers use.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:

@@ -157,4 +157,4 @@ def _without_docker(reason: str) -> None:
     message = f"`sam local` needs containers: {reason}. Then run `make e2e` again."
     if os.environ.get("E2E_REQUIRE_DOCKER") == "1":
         pytest.exit(message, returncode=1)
-    pytest.skip(reason=message)  # tests without containers still run
+    pytest.skip(reason=message)  # tests without containers still run; CI requires Docker

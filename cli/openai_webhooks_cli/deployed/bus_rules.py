@@ -17,7 +17,6 @@ class Target(NamedTuple):
 
     arn: str
     dead_letter_arn: str | None
-    has_retry_policy: bool
     transforms: bool = False
     """Whether the rule sends something else than the event: a part of it, or a text."""
 
@@ -112,7 +111,6 @@ def _targets(stack: Stack, rule: str) -> tuple[Target, ...]:
         Target(
             target["Arn"],
             target.get("DeadLetterConfig", {}).get("Arn"),
-            "RetryPolicy" in target,
             transforms=not target.keys().isdisjoint({"Input", "InputPath", "InputTransformer"}),
         )
         for target in answer["Targets"]

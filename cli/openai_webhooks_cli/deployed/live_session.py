@@ -153,7 +153,7 @@ class LiveSession:
         self._handled.put(message)
 
     def _delete_handled(self) -> None:
-        """Remove handled events from the queue. Those that stay come again after a while, and are not new then."""
+        """Remove handled events from the queue. SQS delivers the others a second time, and `_is_new` ignores them."""
         while not self._handled.empty():
             self._tap.delete([self._handled.get() for _ in range(min(10, self._handled.qsize()))])
 

@@ -97,7 +97,7 @@ class FunctionPool:
         return _Process(self.function, number, self._logs / f"{self.function.name}-{number + 1}.log")
 
     def _replace(self, old: "_Process") -> "_Process":
-        """Return the process in the place of one that ended, or that was started before the last restart."""
+        """Return the successor of a process that ended, or that was started before the last restart."""
         old.end()
         if old in self._processes:
             self._processes[old.number] = self._start(old.number)

@@ -1,14 +1,24 @@
-"""Fixtures: both stacks in moto, and a check that no test leaves a rule or a queue of `listen`."""
+"""Fixtures: both stacks in moto, calls to AWS that fail, a server of the user, and OpenAI.
 
+No test may leave a rule or a queue of `listen`.
+"""
+
+import json
 import logging
+import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import botocore.session
 import pytest
+from werkzeug import Request, Response
+from werkzeug.serving import make_server
 
+from tests.support.aws_calls import AwsCall, AwsFaults, record_calls
 from tests.support.deployed_receiver import DeployedReceiver, deployed_receiver
+from tests.support.local_server import LocalServer, local_server
+from tests.support.openai_stand_in import OpenAIStandIn
 
 _create_loader = cache(botocore.session.create_loader)
 
@@ -36,3 +46,45 @@ def receiver(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     yield shared_receiver
     assert shared_receiver.leftovers() == []
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> AwsFaults:
+    return AwsFaults(monkeypatch)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[AwsCall]:
+    return record_calls(monkeypatch)
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with local_server() as server:
+        yield server
+
+
+@pytest.fixture
+def answers() -> list[int]:
+    """Status codes of the next answers to OpenAI. Their events are not published."""
+    return []
+
+
+@pytest.fixture
+def openai(receiver: DeployedReceiver, answers: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIStandIn]:
+    """OpenAI. A test delivery gets the next of `answers`. Without one, its event is published."""
+
+    def answer(request: Request) -> Response:
+        if answers:
+            return Response(status=answers.pop())
+        receiver.publish(json.loads(request.get_data())["type"])
+        return Response()
+
+    server = make_server("127.0.0.1", 0, Request.application(answer), threaded=True)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    with OpenAIStandIn(route=lambda _: f"http://127.0.0.1:{server.port}/") as stand_in:
+        for name, value in stand_in.environment.items():
+            monkeypatch.setenv(name, value)
+        yield stand_in
+    server.shutdown()
+    server.server_close()

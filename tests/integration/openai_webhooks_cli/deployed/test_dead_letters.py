@@ -31,22 +31,6 @@ def subscriber(receiver: DeployedReceiver) -> Iterator[Subscriber]:
     subscriber.remove()
 
 
-@pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with local_server() as server:
-        yield server
-
-
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> AwsFaults:
-    return AwsFaults(monkeypatch)
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[AwsCall]:
-    return record_calls(monkeypatch)
-
-
 def lines(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 

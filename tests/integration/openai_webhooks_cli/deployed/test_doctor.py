@@ -1,7 +1,6 @@
 """`openai-webhooks doctor`: green on a healthy stack, and each planted fault found by its code."""
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,8 +13,6 @@ import pytest
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.events.models import events_backends
 from typer.testing import Result
-from werkzeug import Request, Response
-from werkzeug.serving import make_server
 
 from openai_webhooks import CATALOG
 from openai_webhooks_cli import samples
@@ -195,37 +192,6 @@ class Scene:
             "ResponseMetadata": {"HTTPHeaders": {"date": format_datetime(datetime.now(UTC), usegmt=True)}},
         }
         return Stack(deployed.session, description, resources)
-
-
-@pytest.fixture
-def answers() -> list[int]:
-    """Status codes of the next answers to OpenAI. Their events are not published."""
-    return []
-
-
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> AwsFaults:
-    return AwsFaults(monkeypatch)
-
-
-@pytest.fixture
-def openai(receiver: DeployedReceiver, answers: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIStandIn]:
-    """OpenAI. A test delivery gets the next of `answers`. Without one, its event is published."""
-
-    def answer(request: Request) -> Response:
-        if answers:
-            return Response(status=answers.pop())
-        receiver.publish(json.loads(request.get_data())["type"])
-        return Response()
-
-    server = make_server("127.0.0.1", 0, Request.application(answer), threaded=True)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    with OpenAIStandIn(route=lambda _: f"http://127.0.0.1:{server.port}/") as stand_in:
-        for name, value in stand_in.environment.items():
-            monkeypatch.setenv(name, value)
-        yield stand_in
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture

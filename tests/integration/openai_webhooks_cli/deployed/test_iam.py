@@ -2,7 +2,6 @@
 
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
@@ -12,8 +11,6 @@ import pytest
 import typer
 from botocore.exceptions import ClientError
 from typer.testing import Result
-from werkzeug import Request, Response
-from werkzeug.serving import make_server
 
 from openai_webhooks_cli.deployed import stack
 from openai_webhooks_cli.deployed.iam import COMMANDS
@@ -85,29 +82,6 @@ class World:
     def _fail(self, call: AwsCall) -> None:
         if code := self.faults.pop(call.operation, None):
             raise ClientError({"Error": {"Code": code, "Message": "on purpose"}}, call.operation)
-
-
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> AwsFaults:
-    return AwsFaults(monkeypatch)
-
-
-@pytest.fixture
-def openai(receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIStandIn]:
-    """OpenAI. The events of its test deliveries appear on the bus."""
-
-    def answer(request: Request) -> Response:
-        receiver.publish(json.loads(request.get_data())["type"])
-        return Response()
-
-    server = make_server("127.0.0.1", 0, Request.application(answer), threaded=True)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    with OpenAIStandIn(route=lambda _: f"http://127.0.0.1:{server.port}/") as stand_in:
-        for name, value in stand_in.environment.items():
-            monkeypatch.setenv(name, value)
-        yield stand_in
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture

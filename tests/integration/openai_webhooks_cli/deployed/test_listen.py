@@ -3,7 +3,6 @@
 import json
 import stat
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,7 @@ from openai_webhooks_cli.deployed import forwarding, live_session, tap
 from tests.support.aws_calls import AwsFaults
 from tests.support.background import free_port, wait_until
 from tests.support.deployed_receiver import DeployedReceiver
-from tests.support.local_server import LocalServer, local_server
-
-
-@pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with local_server() as server:
-        yield server
-
-
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> AwsFaults:
-    return AwsFaults(monkeypatch)
+from tests.support.local_server import LocalServer
 
 
 class Listening:

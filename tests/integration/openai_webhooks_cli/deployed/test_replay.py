@@ -13,10 +13,10 @@ import pytest
 from moto.events.models import EventsBackend
 
 from openai_webhooks import decode_secret, verify
-from tests.support.aws_calls import AwsCall, AwsFaults, record_calls
+from tests.support.aws_calls import AwsCall, AwsFaults
 from tests.support.deployed_receiver import DeployedReceiver
 from tests.support.event_archive import EventArchive, event_archive
-from tests.support.local_server import LocalServer, Request, local_server
+from tests.support.local_server import LocalServer, Request
 
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:"
 
@@ -25,12 +25,6 @@ FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:"
 def archive(receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[EventArchive]:
     with event_archive(receiver, monkeypatch) as archive:
         yield archive
-
-
-@pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with local_server() as server:
-        yield server
 
 
 @pytest.fixture
@@ -56,11 +50,6 @@ class Rule:
     def target(self, *arns: str) -> None:
         targets = [{"Id": str(number), "Arn": arn} for number, arn in enumerate(arns)]
         self._events.put_targets(Rule="two-functions", EventBusName=self._bus, Targets=targets)
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[AwsCall]:
-    return record_calls(monkeypatch)
 
 
 def invocations(calls: list[AwsCall]) -> list[tuple[str, str, Any]]:

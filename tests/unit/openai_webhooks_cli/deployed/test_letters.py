@@ -25,7 +25,7 @@ BODY: Final = json.dumps(EVENT, indent=1)
 
 
 def target(arn: str = FUNCTION, *, queue: str | None = QUEUE.arn) -> Target:
-    return Target(arn, queue, has_retry_policy=True)
+    return Target(arn, queue)
 
 
 def rule(*targets: Target, name: str = "batches") -> Rule:
