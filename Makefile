@@ -13,7 +13,8 @@ LOCK = $(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --
 EXAMPLE_LOCK = ../../$(UV) pip compile -q --universal --python-version 3.13 --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock" -c ../../src/requirements.txt functions/requirements.in \
 	-o functions/requirements.txt $(ARGS)
-TEMPLATES := template.yaml examples/subscriber/template.yaml
+EXAMPLES := $(patsubst examples/%/template.yaml,%,$(wildcard examples/*/template.yaml))
+TEMPLATES := template.yaml $(EXAMPLES:%=examples/%/template.yaml)
 GENERATED := src/openai_webhooks/__init__.py docs/guide/subscribe.md
 ARTIFACT := .aws-sam/build/ReceiverFunction
 ENV ?= default
@@ -22,7 +23,7 @@ ENVIRONMENT := .venv-sam/bin/python -P cli/openai_webhooks_cli/environment.py $(
 .PHONY: help demo dev check unit test lint format e2e build deploy generate lock clean
 
 help: ## Show these lines
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/%/NAME/; s/:[^#]*## /\t/' | expand -t 16
 
 demo: .venv/ready ## Run every event type through the whole system on this machine
 	@$(BIN)/openai-webhooks demo $(ARGS)
@@ -58,6 +59,9 @@ deploy: build .venv/ready ## Build and deploy to your AWS account; ENV=prod for 
 	@$(SAM) list stack-outputs --config-env $(ENV)
 	@$(ENVIRONMENT) --next $(ARGS)
 
+deploy-%: .venv-sam/ready examples/%/template.yaml ## Build and deploy the example in examples/NAME
+	@cd examples/$* && $(SAM) build && $(SAM) deploy $(ARGS) && $(SAM) list stack-outputs
+
 generate: .venv/ready ## Write events/, schemas/, the tables in the docs and the core's exports from the code
 	@$(BIN)/cog -r $(GENERATED)
 	@rm -f events/*.json
@@ -66,7 +70,7 @@ generate: .venv/ready ## Write events/, schemas/, the tables in the docs and the
 lock: $(UV) ## Compile the locked requirements; ARGS=--upgrade for the newest releases
 	$(LOCK) --python-version 3.13 requirements/receiver.in -o src/requirements.txt
 	$(LOCK) pyproject.toml --group dev src/requirements.txt cli/pyproject.toml --extra local -o requirements/dev.txt
-	cd examples/subscriber && $(EXAMPLE_LOCK)
+	$(foreach name,$(EXAMPLES),cd examples/$(name) && $(EXAMPLE_LOCK) && cd ../.. &&) true
 	$(LOCK) --group sam -o requirements/sam.txt
 	$(LOCK) --group checkov -o requirements/checkov.txt
 	$(LOCK) --group ministack -o requirements/ministack.txt

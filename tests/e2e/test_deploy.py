@@ -139,7 +139,7 @@ def aws() -> Iterator[Ministack]:
 @pytest.fixture(scope="module")
 def checkout(aws: Ministack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in which the user has run plain `sam build` for both templates."""
-    return built_checkout(aws, tmp_path_factory.mktemp("checkout"))
+    return built_checkout(aws, tmp_path_factory.mktemp("checkout"), "subscriber")
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def aws() -> Iterator[Ministack]:
 
 @pytest.fixture(scope="module")
 def commands(aws: Ministack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    commands = Commands(aws, built_checkout(aws, tmp_path_factory.mktemp("checkout")))
+    commands = Commands(aws, built_checkout(aws, tmp_path_factory.mktemp("checkout"), "subscriber"))
     with commands.openai:
         yield commands
 

@@ -39,7 +39,7 @@ CHECKOUT: Final = (
     "README.md",
     "LICENSE",
 )
-"""What `sam build` of both templates reads."""
+"""What `sam build` of the templates reads."""
 PREFIX: Final = "openai-webhooks-ministack-"
 """Of the temporary folder of each run. The folder contains a locked file while the run, or its ministack, is alive."""
 
@@ -237,14 +237,14 @@ class Deployed:
         lambda_.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
 
 
-def built_checkout(aws: Ministack, folder: Path) -> Path:
-    """Make `folder` a checkout in which the user has run plain `sam build` for both templates."""
+def built_checkout(aws: Ministack, folder: Path, *examples: str) -> Path:
+    """Make `folder` a checkout in which the user has run plain `sam build` for the receiver and these examples."""
     for name in CHECKOUT:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".aws-sam"))
         else:
             shutil.copy(ROOT / name, folder)
-    projects = (folder, folder / "examples/subscriber")
+    projects = (folder, *(folder / "examples" / name for name in examples))
     with ThreadPoolExecutor() as threads:
         list(threads.map(lambda project: aws.run("sam", "build", cwd=project), projects))
     return folder

@@ -17,10 +17,11 @@ from standardwebhooks import Webhook
 from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import make_server
 
 from openai_webhooks import CATALOG
 from openai_webhooks_cli import samples
+from openai_webhooks_cli.local.openai_api import QuietHandler, RefusedError, error_answer
 
 HANG_UP: Final = 0
 """A fault: the request takes effect, and its answer gets lost."""
@@ -69,7 +70,7 @@ class OpenAIStandIn:
         self.on_request = on_request
         self._route = route
         application = Request.application(self._respond)
-        self._server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_QuietHandler)
+        self._server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=QuietHandler)
         self.base_url = f"http://127.0.0.1:{self._server.port}/v1"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
@@ -155,7 +156,7 @@ class OpenAIStandIn:
 
     def _test(self, endpoint_id: str, event_type: str) -> dict[str, Any]:
         if event_type not in self.event_types:
-            raise _RefusedError(400, f"Invalid value: '{event_type}'.")
+            raise RefusedError(400, f"Invalid value: '{event_type}'.")
         return {
             "object": "webhook_endpoint.test",
             "event_type": event_type,
@@ -166,11 +167,11 @@ class OpenAIStandIn:
 
     def _check(self, fields: dict[str, Any]) -> None:
         if not 1 <= len(fields["name"]) <= 256:
-            raise _RefusedError(400, "Invalid 'name'.")
+            raise RefusedError(400, "Invalid 'name'.")
         if not fields["url"].startswith("https://") or len(fields["url"]) > 2048:
-            raise _RefusedError(400, "Invalid 'url': use HTTPS.")
+            raise RefusedError(400, "Invalid 'url': use HTTPS.")
         if not fields["event_types"] or not set(fields["event_types"]) <= set(self.event_types):
-            raise _RefusedError(400, "Invalid 'event_types'.")
+            raise RefusedError(400, "Invalid 'event_types'.")
 
     def _respond(self, request: Request) -> Response:
         try:
@@ -180,10 +181,10 @@ class OpenAIStandIn:
             self._authorize(request)
             is_lost = self._take_fault(action) == HANG_UP
             answer = self._act(action, values.get("id", ""), request)
-        except _RefusedError as error:
-            return _error(*error.args)
+        except RefusedError as error:
+            return error_answer(*error.args)
         except (HTTPException, KeyError):
-            return _error(404, "No such webhook endpoint.")
+            return error_answer(404, "No such webhook endpoint.")
         if is_lost:
             request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         body = self.answers.get(action, json.dumps(answer))
@@ -192,14 +193,14 @@ class OpenAIStandIn:
     def _authorize(self, request: Request) -> None:
         key = request.headers.get("authorization", "").removeprefix("Bearer ")
         if key != self.api_key:
-            raise _RefusedError(401, f"Incorrect API key provided: {key[:8]}***.")
+            raise RefusedError(401, f"Incorrect API key provided: {key[:8]}***.")
 
     def _take_fault(self, action: str) -> int | None:
         if not self.faults.get(action):
             return None
         status, message = self.faults[action].pop(0)
         if status != HANG_UP:
-            raise _RefusedError(status, message)
+            raise RefusedError(status, message)
         return status
 
     def _act(self, action: str, endpoint_id: str, request: Request) -> dict[str, Any]:
@@ -215,18 +216,3 @@ class OpenAIStandIn:
             "test": lambda: self._test(endpoint_id, fields["event_type"]),
         }
         return actions[action]()
-
-
-class _RefusedError(Exception):
-    """The status code and the message of an answer."""
-
-
-class _QuietHandler(WSGIRequestHandler):
-    def log_request(self, *_: object) -> None: ...
-
-
-def _error(status: int, message: str) -> Response:
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-    # Without the header, the SDK retries some errors after a pause.
-    headers = {"x-should-retry": "false"}
-    return Response(json.dumps({"error": error}), status, headers=headers, content_type="application/json")

@@ -96,6 +96,7 @@ class Starter:
 
 def forget_modules() -> None:
     """Remove the functions' modules and their logger, which Powertools configures only once."""
-    for path in FUNCTIONS.glob("*.py"):
-        sys.modules.pop(path.stem, None)
+    for name in [*(path.stem for path in FUNCTIONS.glob("*.py")), "openai_webhooks_subscriber"]:
+        for module in [module for module in sys.modules if module.partition(".")[0] == name]:
+            del sys.modules[module]
     logging.Logger.manager.loggerDict.pop("subscriber", None)

@@ -1,4 +1,4 @@
-"""Both templates, as written and as CloudFormation gets them, and the facts that tests read from them."""
+"""The templates, as written and as CloudFormation gets them, and the facts that tests read from them."""
 
 import json
 import re
@@ -145,6 +145,8 @@ class Source:
 
 RECEIVER: Final = Source(ROOT / "template.yaml")
 SUBSCRIBER: Final = Source(ROOT / "examples/subscriber/template.yaml")
+EXAMPLES: Final = {path.parent.name: Source(path) for path in sorted(ROOT.glob("examples/*/template.yaml"))}
+"""The examples' templates, by the names of their folders."""
 
 
 def receiver_environment(references: Mapping[str, str] | None = None, **parameters: str) -> dict[str, str]:

@@ -50,6 +50,7 @@ def run(console: Console, *, port: int, aws_port: int, secret: str, templates: S
                 on_answer=happenings.put,
                 on_problem=happenings.put,
                 on_arrival=arrivals.put,
+                on_openai_request=lambda request: happenings.put(f"OpenAI  {request.action} {request.id}".rstrip()),
             ) as system,
         ):
             page = DevPage(system.http_api.url, secret)

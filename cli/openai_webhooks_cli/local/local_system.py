@@ -6,7 +6,7 @@ and which parts are this project's.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -17,13 +17,16 @@ from watchfiles import PythonFilter, watch
 from openai_webhooks_cli.local.function_pool import Function, FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.http_api import AnsweredDelivery, HttpApi
 from openai_webhooks_cli.local.moto_aws import ACCOUNT, LOOPBACK, MotoAws
+from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI, OpenAIRequest
 from openai_webhooks_cli.local.ports import listen
 from openai_webhooks_cli.local.sam_template import REGION
 from openai_webhooks_cli.local.subscribers import Arrival, Subscribers
+from openai_webhooks_cli.send import SendError, send
 
 ROOT = Path(__file__).resolve().parents[3]
 RECEIVER_STACK = "openai-webhooks"
 EXAMPLE = ROOT / "examples/subscriber/template.yaml"
+RESPONSE_SECONDS = 3.0
 RECEIVER_PROCESSES = 2  # so that two copies of a delivery can be in progress at the same time
 
 
@@ -32,7 +35,11 @@ class LocalSystem:
 
     Each function's output goes to a file in the folder `logs`. `templates` are the stacks of subscribers.
     `on_progress` is called with each step of the start. From other threads, `on_answer` is called with each request,
-    `on_arrival` with each event that a subscriber handled, and `on_problem` with what does not run.
+    `on_arrival` with each event that a subscriber handled, `on_openai_request` with each request to the stand-in for
+    OpenAI's API, and `on_problem` with what does not run.
+
+    A function whose template declares OPENAI_BASE_URL gets the stand-in as its OpenAI. A response that it starts in the
+    background ends after 3 seconds, and the receiver then gets OpenAI's event.
     """
 
     def __init__(
@@ -48,6 +55,7 @@ class LocalSystem:
         on_answer: Callable[[AnsweredDelivery], None] = lambda _: None,
         on_problem: Callable[[str], None] = lambda _: None,
         on_arrival: Callable[[Arrival], None] = lambda _: None,
+        on_openai_request: Callable[[OpenAIRequest], None] = lambda _: None,
     ) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would log each request, also those to moto
         self._on_problem = on_problem
@@ -59,6 +67,9 @@ class LocalSystem:
             on_progress("Starting the embedded AWS")
             self.aws = MotoAws(aws_port, aws_hosts)
             parts.callback(self.aws.close)
+
+            self.openai = LocalOpenAI(seconds=RESPONSE_SECONDS, on_end=self._deliver, on_request=on_openai_request)
+            parts.callback(self.openai.close)
 
             on_progress("Deploying the stacks from their templates")
             receiver_stack = self.aws.deploy(ROOT / "template.yaml", RECEIVER_STACK)
@@ -72,7 +83,14 @@ class LocalSystem:
             self._source = function.environment["EVENT_SOURCE"]
             self._receiver = FunctionPool(function, logs=logs, size=RECEIVER_PROCESSES)
             parts.callback(self._receiver.close)
-            self.subscribers = Subscribers(self.aws, functions, logs=logs, on_problem=on_problem, on_arrival=on_arrival)
+            self.subscribers = Subscribers(
+                self.aws,
+                functions,
+                logs=logs,
+                before_invoke=lambda event: self.openai.learn(event["detail"]),
+                on_problem=on_problem,
+                on_arrival=on_arrival,
+            )
             parts.callback(self.subscribers.close)
             self._wait_for_receiver()
             self.subscribers.start()
@@ -91,6 +109,7 @@ class LocalSystem:
     def store_secret(self, secret: str) -> None:
         """Make `secret` the current signing secret. The current one becomes the previous one, as in a rotation."""
         self.aws.client("secretsmanager").put_secret_value(SecretId=self._secret_arn, SecretString=secret)
+        self._secret = secret
 
     def watch_bus(self, on_event: Callable[[dict[str, Any]], None]) -> None:
         """Call `on_event`, from another thread, with each event on the bus, from any publisher."""
@@ -152,7 +171,24 @@ class LocalSystem:
         idle = [function.name for function in stack.functions.values() if not function.inbox]
         if omitted := [*stack.omitted, *(f"{function} (no rule invokes it)" for function in idle)]:
             self._on_problem(f"{template}: not run here: {', '.join(omitted)}")
-        return [function for function in stack.functions.values() if function.inbox]
+        return [self._connected(function) for function in stack.functions.values() if function.inbox]
+
+    def _connected(self, function: Function) -> Function:
+        """Return the function with the stand-in as its OpenAI, if its template declares the address of the API."""
+        if "OPENAI_BASE_URL" not in function.environment:
+            return function
+        if secret_name := function.environment.get("OPENAI_API_KEY_SECRET_NAME"):
+            secrets = self.aws.client("secretsmanager")
+            with suppress(secrets.exceptions.ResourceExistsException):
+                secrets.create_secret(Name=secret_name, SecretString=API_KEY)
+        return function._replace(environment={**function.environment, "OPENAI_BASE_URL": self.openai.base_url})
+
+    def _deliver(self, event_type: str, resource_id: str) -> None:
+        """Deliver an event about a resource to the receiver, as OpenAI does."""
+        try:
+            send(event_type, url=self.http_api.url, secret=self._secret, data=[f"id={resource_id}"])
+        except SendError as error:
+            self._on_problem(str(error))
 
     @cached_property
     def _rules(self) -> list[tuple[str, EventPattern]]:

@@ -36,8 +36,8 @@ class Arrival(NamedTuple):
 class Subscribers:
     """Functions that take events from their inboxes, one at a time. An event whose function fails is not retried.
 
-    `on_arrival` is called with each event that a function was invoked with, and `on_problem` with what keeps a function
-    from starting.
+    `before_invoke` is called with each event before a function gets it, and `on_arrival` after the function has ended.
+    `on_problem` is called with what keeps a function from starting.
     """
 
     def __init__(
@@ -46,11 +46,13 @@ class Subscribers:
         functions: Iterable[Function],
         *,
         logs: Path,
+        before_invoke: Callable[[dict[str, Any]], None],
         on_problem: Callable[[str], None],
         on_arrival: Callable[[Arrival], None],
     ) -> None:
         self._aws = aws
         self.pools = [FunctionPool(function, logs=logs) for function in functions]
+        self._before_invoke = before_invoke
         self._on_problem = on_problem
         self._on_arrival = on_arrival
         self._arrivals: deque[Arrival] = deque(maxlen=_REMEMBERED)
@@ -112,6 +114,7 @@ class Subscribers:
 
     def _consume(self, pool: FunctionPool) -> None:
         def invoke(event: dict[str, Any]) -> None:
+            self._before_invoke(event)
             start, failure, result = time.perf_counter(), "", None
             try:
                 result, log = pool.invoke(event)

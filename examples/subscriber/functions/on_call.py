@@ -4,17 +4,17 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from handle_once import handle_once, logger
-from openai_webhooks import RealtimeCallIncomingWebhookEvent, parse
+from openai_webhooks import RealtimeCallIncomingWebhookEvent
+from openai_webhooks_subscriber.events import parse_as
+from openai_webhooks_subscriber.logs import log_event_id, logger
+from openai_webhooks_subscriber.once import handle_once
 
 
-@logger.inject_lambda_context(correlation_id_path="detail.id", log_event=False)
+@log_event_id
 @handle_once
 def handler(eventbridge_event: dict[str, Any], _context: LambdaContext) -> None:
-    event = parse(eventbridge_event["detail"])
-    if not isinstance(event, RealtimeCallIncomingWebhookEvent):
-        # Raise: the call is lost, but the dead-letter queue keeps the event and shows its new fields.
-        raise TypeError(f"{event.type} does not fit its class: {event.drift}")
+    # If the event's fields changed, this raises. The call is lost, but the dead-letter queue shows the new fields.
+    event = parse_as(RealtimeCallIncomingWebhookEvent, eventbridge_event)
     # Headers are a list, because names can repeat. A caller can send two To headers to appear as another callee, so
     # accept only one. Do not log headers: the caller writes them.
     callees = [header.value for header in event.data.sip_headers if header.name.lower() == "to"]

@@ -4,11 +4,12 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from handle_once import handle_once, logger
 from openai_webhooks import parse
+from openai_webhooks_subscriber.logs import log_event_id, logger
+from openai_webhooks_subscriber.once import handle_once
 
 
-@logger.inject_lambda_context(correlation_id_path="detail.id", log_event=False)
+@log_event_id
 @handle_once
 def handler(eventbridge_event: dict[str, Any], _context: LambdaContext) -> None:
     detail = eventbridge_event["detail"]

@@ -4,16 +4,16 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from handle_once import handle_once, logger
-from openai_webhooks import ResponseCompletedWebhookEvent, parse
+from openai_webhooks import ResponseCompletedWebhookEvent
+from openai_webhooks_subscriber.events import parse_as
+from openai_webhooks_subscriber.logs import log_event_id, logger
+from openai_webhooks_subscriber.once import handle_once
 
 
-@logger.inject_lambda_context(correlation_id_path="detail.id", log_event=False)
+@log_event_id
 @handle_once
 def handler(eventbridge_event: dict[str, Any], _context: LambdaContext) -> None:
-    event = parse(eventbridge_event["detail"])
-    if not isinstance(event, ResponseCompletedWebhookEvent):
-        # Raise, so that the event goes to the dead-letter queue. Redrive it when this code knows its new fields.
-        raise TypeError(f"{event.type} does not fit its class: {event.drift}")
+    # If the event's fields changed, this raises, so the event goes to the dead-letter queue.
+    event = parse_as(ResponseCompletedWebhookEvent, eventbridge_event)
     # Your code: OpenAI().responses.retrieve(event.data.id) returns the response with its output.
     logger.info("Response completed", event_type=event.type, response_id=event.data.id)

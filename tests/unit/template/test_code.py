@@ -16,11 +16,12 @@ from openai_webhooks_cli.local import sam_template
 from receiver.receiver import Outcome
 from receiver.rejections import REJECTIONS
 from tests.support.paths import ROOT
-from tests.support.templates import RECEIVER, SUBSCRIBER, Source, receiver_environment
+from tests.support.templates import EXAMPLES, RECEIVER, SUBSCRIBER, Source, receiver_environment
 
 SOURCES: Final = sorted((ROOT / "src").rglob("*.py"))
 POWERTOOLS: Final = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"}
 BOTOCORE: Final = {"AWS_ENDPOINT_URL"}
+OPENAI: Final = {"OPENAI_BASE_URL"}
 LOGGING_AND_TRACING: Final = {"logs", "xray"}
 """Services that Lambda itself calls with the function's role."""
 
@@ -29,14 +30,22 @@ def test_template_sets_variables_that_receiver_reads() -> None:
     assert receiver_environment().keys() == variables_read_in(SOURCES) | POWERTOOLS | BOTOCORE
 
 
-def test_template_sets_variables_that_subscribers_read() -> None:
-    read = variables_read_in((ROOT / "examples/subscriber/functions").glob("*.py"))
-    functions = SUBSCRIBER.defaults.of("Lambda::Function")
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_template_sets_variables_that_functions_read(example: str) -> None:
+    functions = list((ROOT / "examples" / example / "functions").glob("*.py"))
+    shared = {
+        name for file in functions for name in re.findall(r"from (openai_webhooks_subscriber\.\w+)", file.read_text())
+    }
+    files = [*functions, *(ROOT / "examples/shared" / f"{name.replace('.', '/')}.py" for name in shared)]
+    declared = {
+        variable
+        for function in EXAMPLES[example].defaults.of("Lambda::Function").values()
+        for variable in function["Environment"]["Variables"]
+    }
 
-    expected = read | {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"} | BOTOCORE
-    assert {name: function["Environment"]["Variables"].keys() for name, function in functions.items()} == dict.fromkeys(
-        functions, expected
-    )
+    expected = variables_read_in(files) | {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}
+    assert declared - BOTOCORE - OPENAI == expected
+    assert (declared >= OPENAI) == ("openai_webhooks_subscriber.openai_api" in shared)
 
 
 def test_only_app_reads_clock_and_environment() -> None:
@@ -123,7 +132,7 @@ def test_template_has_version_of_command() -> None:
 
 
 def test_every_skipped_check_has_reason() -> None:
-    for source in (RECEIVER, SUBSCRIBER):
+    for source in (RECEIVER, *EXAMPLES.values()):
         for name, resource in source.defaults.resources.items():
             for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
                 assert skip.keys() == {"id", "comment"}, name

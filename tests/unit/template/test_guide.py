@@ -12,10 +12,10 @@ GUIDE: Final = sorted((ROOT / "docs").rglob("*.md"))
 TEXTS: Final = [
     ROOT / "README.md",
     *GUIDE,
-    *(path for path in (ROOT / "examples/subscriber").rglob("*") if path.suffix in {".md", ".py", ".yaml"}),
+    *(path for path in (ROOT / "examples").rglob("*") if path.suffix in {".md", ".py", ".yaml"}),
     *(ROOT / "src").rglob("*.py"),
 ]
-HANDLE_ONCE: Final = ROOT / "examples/subscriber/functions/handle_once.py"
+HANDLE_ONCE: Final = ROOT / "examples/shared/openai_webhooks_subscriber/once.py"
 
 PERIODS: Final = {
     6: "Lambda's longest time for an event in its queue",

@@ -1,4 +1,4 @@
-"""Shared by all functions: a logger, and a decorator that handles each event once.
+"""A decorator that handles each event once.
 
 OpenAI, the receiver and EventBridge each deliver at least once. If a copy arrives while the first event is in progress,
 the copy fails. Lambda retries it a minute later and finds the event handled. If a handler raises, Lambda can retry the
@@ -7,10 +7,7 @@ event.
 
 import os
 
-from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent
-
-logger = Logger()
 
 # Powertools puts the function's name into each record, so two functions can handle the same event.
 handle_once = idempotent(

@@ -1,0 +1,290 @@
+"""A stand-in for the part of OpenAI's API that subscribers call, on the loopback address.
+
+OpenAI's SDK talks to it: OPENAI_BASE_URL is its `base_url`, and the API key is `API_KEY`.
+"""
+
+import json
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from werkzeug import Request, Response
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.utils import send_file
+
+API_KEY = "sk-local"  # the only key that the stand-in accepts
+_REMEMBERED = 1_000  # requests
+_FINAL = ("completed", "failed", "cancelled", "incomplete")
+_ROUTES = Map(
+    [
+        Rule("/v1/responses", methods=["POST"], endpoint="responses.create"),
+        Rule("/v1/responses/<id>", methods=["GET"], endpoint="responses.retrieve"),
+        Rule("/v1/responses/<id>/cancel", methods=["POST"], endpoint="responses.cancel"),
+        Rule("/v1/batches/<id>", methods=["GET"], endpoint="batches.retrieve"),
+        Rule("/v1/files/<id>/content", methods=["GET"], endpoint="files.content"),
+        Rule("/v1/realtime/calls/<id>/accept", methods=["POST"], endpoint="calls.accept"),
+        Rule("/v1/realtime/calls/<id>/reject", methods=["POST"], endpoint="calls.reject"),
+    ]
+)
+
+
+class OpenAIRequest(NamedTuple):
+    """A request that arrived, with a valid API key."""
+
+    action: str
+    """As in the SDK: `responses.create`, `calls.accept`, …"""
+    id: str
+    """Of the resource. Empty if the request creates one."""
+    body: Any
+    headers: Mapping[str, str]
+    time: float
+    """When it arrived, in Unix seconds."""
+
+
+class RefusedError(Exception):
+    """The status code and the message of an error that OpenAI would answer with."""
+
+
+class LocalOpenAI:
+    """Resources in memory: tests change them directly, and requests through the SDK.
+
+    It starts on construction and stops at the end of the `with` statement. A background response ends `seconds` after
+    its start; without `seconds`, only `end_response` ends it. `on_end` is then called with the type of the event that
+    OpenAI would send, and with the response's id. `on_request` is called before a request takes effect. It can raise
+    RefusedError, or return an answer of its own. Both are called from other threads.
+    """
+
+    def __init__(
+        self,
+        *,
+        seconds: float | None = None,
+        on_end: Callable[[str, str], object] = lambda _type, _id: None,
+        on_request: Callable[[OpenAIRequest], Response | None] = lambda _: None,
+    ) -> None:
+        self.responses: dict[str, dict[str, Any]] = {}
+        self.batches: dict[str, dict[str, Any]] = {}
+        self.files: dict[str, bytes | Path] = {}
+        self.calls: dict[str, str] = {}
+        """The states of calls by id: `ringing`, `accept` or `reject`."""
+        self.requests: deque[OpenAIRequest] = deque(maxlen=_REMEMBERED)
+        self.on_request = on_request
+        self._seconds = seconds
+        self._on_end = on_end
+        self._lock = threading.RLock()
+        self._timers: list[threading.Timer] = []
+        application = Request.application(self._respond)
+        self._server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=QuietHandler)
+        self.base_url = f"http://127.0.0.1:{self._server.port}/v1"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def __enter__(self) -> "LocalOpenAI":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def end_response(self, response_id: str, status: str = "completed", **fields: Any) -> None:
+        """End a response, as OpenAI does. `fields` replace those of the response. A response ends only once."""
+        with self._lock:
+            response = self.responses[response_id]
+            if response["status"] in _FINAL:
+                return
+            response |= _ended_response(response_id, status) | fields
+        self._on_end(f"response.{status}", response_id)
+
+    def add_batch(
+        self, batch_id: str, *, status: str = "completed", output: bytes | Path | None, errors: bytes | Path | None
+    ) -> None:
+        """Add a batch that has ended, with its files."""
+        files = {"output_file_id": output, "error_file_id": errors}
+        ids = {name: f"file-{secrets.token_hex(8)}" for name, content in files.items() if content is not None}
+        self.files |= {ids[name]: content for name, content in files.items() if content is not None}
+        self.batches[batch_id] = _batch(batch_id, status) | ids
+
+    def learn(self, event: Mapping[str, Any]) -> None:
+        """Add the resource that a sample event names, in the state that the event's type says."""
+        event_type, data = event.get("type"), event.get("data")
+        if not isinstance(event_type, str) or not isinstance(data, dict):
+            return
+        family, _, status = event_type.partition(".")
+        resource_id = str(data.get("id"))
+        with self._lock:
+            if family == "response" and status in _FINAL and resource_id not in self.responses:
+                self.responses[resource_id] = _response(resource_id, {}) | _ended_response(resource_id, status)
+            elif family == "batch" and resource_id not in self.batches:
+                has_results = status != "failed"
+                self.add_batch(
+                    resource_id,
+                    status=status,
+                    output=_SAMPLE_OUTPUT if has_results else None,
+                    errors=_SAMPLE_ERRORS if has_results else None,
+                )
+            elif event_type == "realtime.call.incoming":
+                self.calls.setdefault(str(data.get("call_id")), "ringing")
+
+    def _respond(self, request: Request) -> Response:
+        try:
+            action, values = _ROUTES.bind_to_environ(request.environ).match()
+            _authorize(request)
+            body = json.loads(request.get_data() or "null")
+            arrived = OpenAIRequest(action, values.get("id", ""), body, dict(request.headers), time.time())
+            self.requests.append(arrived)
+            answer = self.on_request(arrived) or self._act(arrived, request)
+        except RefusedError as error:
+            return error_answer(*error.args)
+        except (HTTPException, KeyError):
+            return error_answer(404, "Not found.")
+        return answer
+
+    def _act(self, request: OpenAIRequest, http: Request) -> Response:
+        with self._lock:
+            match request.action:
+                case "responses.create":
+                    return _json(self._create_response(request.body))
+                case "responses.retrieve":
+                    return _json(self.responses[request.id])
+                case "batches.retrieve":
+                    return _json(self.batches[request.id])
+                case "files.content":
+                    content = self.files[request.id]
+                    file = BytesIO(content) if isinstance(content, bytes) else content
+                    # It answers ranges too.
+                    return send_file(file, http.environ, mimetype="application/octet-stream", conditional=True)
+                case "calls.accept" | "calls.reject":
+                    return self._answer_call(request)
+        return self._cancel_response(request.id)
+
+    def _create_response(self, body: dict[str, Any]) -> dict[str, Any]:
+        response_id = f"resp_{secrets.token_hex(16)}"
+        self.responses[response_id] = _response(response_id, body)
+        if self._seconds is not None:
+            timer = threading.Timer(self._seconds, self.end_response, [response_id])
+            timer.daemon = True
+            self._timers.append(timer)
+            timer.start()
+        return self.responses[response_id]
+
+    def _cancel_response(self, response_id: str) -> Response:
+        if not self.responses[response_id]["background"]:
+            raise RefusedError(400, "Only background responses can be cancelled.")
+        self.end_response(response_id, "cancelled")
+        return _json(self.responses[response_id])
+
+    def _answer_call(self, request: OpenAIRequest) -> Response:
+        # What OpenAI answers for a call that does not ring is not documented.
+        if self.calls.get(request.id) != "ringing":
+            raise RefusedError(404, "No call with this id rings.")
+        self.calls[request.id] = request.action.removeprefix("calls.")
+        return Response()
+
+
+def error_answer(status: int, message: str) -> Response:
+    """Return an error as OpenAI answers it. The SDK does not retry it."""
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+    # Without the header, the SDK retries some errors after a pause.
+    headers = {"x-should-retry": "false"}
+    return Response(json.dumps({"error": error}), status, headers=headers, content_type="application/json")
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Logs no requests."""
+
+    def log_request(self, *_: object) -> None: ...
+
+
+def _authorize(request: Request) -> None:
+    if request.headers.get("authorization") != f"Bearer {API_KEY}":
+        raise RefusedError(401, "Incorrect API key provided.")
+
+
+def _json(resource: dict[str, Any]) -> Response:
+    return Response(json.dumps(resource), content_type="application/json")
+
+
+def _response(response_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": response_id,
+        "object": "response",
+        "created_at": int(time.time()),
+        "status": "queued",
+        "background": body.get("background", False),
+        "error": None,
+        "incomplete_details": None,
+        "instructions": body.get("instructions"),
+        "metadata": body.get("metadata", {}),
+        "model": body.get("model", "gpt-5"),
+        "output": [],
+        "parallel_tool_calls": True,
+        "temperature": 1.0,
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": 1.0,
+        "usage": None,
+    }
+
+
+def _ended_response(response_id: str, status: str) -> dict[str, Any]:
+    text = {"type": "output_text", "text": "An answer of the local stand-in.", "annotations": [], "logprobs": []}
+    message = {
+        "id": response_id.replace("resp_", "msg_"),
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [text],
+    }
+    usage = {
+        "input_tokens": 10,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": 7,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 17,
+    }
+    fields: dict[str, dict[str, Any]] = {
+        "completed": {"output": [message], "usage": usage},
+        "failed": {"error": {"code": "server_error", "message": "An error of the local stand-in."}},
+        "incomplete": {"incomplete_details": {"reason": "max_output_tokens"}, "output": [message], "usage": usage},
+    }
+    return {"status": status} | fields.get(status, {})
+
+
+_SAMPLE_OUTPUT = b"".join(
+    json.dumps({"id": f"batch_req_{n}", "custom_id": f"request-{n}", "response": {"status_code": 200}}).encode() + b"\n"
+    for n in (1, 2)
+)
+_SAMPLE_ERRORS = b'{"id": "batch_req_3", "custom_id": "request-3", "error": {"code": "batch_expired"}}\n'
+
+
+def _batch(batch_id: str, status: str) -> dict[str, Any]:
+    return {
+        "id": batch_id,
+        "object": "batch",
+        "endpoint": "/v1/responses",
+        "completion_window": "24h",
+        "created_at": int(time.time()),
+        "input_file_id": "file-input",
+        "output_file_id": None,
+        "error_file_id": None,
+        "status": status,
+        "model": "gpt-5",
+        "request_counts": {"total": 3, "completed": 2, "failed": 1},
+        "usage": {
+            "input_tokens": 20,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": 14,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": 34,
+        },
+    }

@@ -1,0 +1,120 @@
+"""The stand-in for OpenAI's API, as OpenAI's SDK sees it."""
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+from openai import OpenAI
+
+from openai_webhooks_cli import samples
+from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI, RefusedError
+from tests.support.background import wait_until
+
+
+@pytest.fixture
+def local() -> Iterator[LocalOpenAI]:
+    with LocalOpenAI() as running:
+        yield running
+
+
+@pytest.fixture
+def client(local: LocalOpenAI) -> Iterator[OpenAI]:
+    with OpenAI(base_url=local.base_url, api_key=API_KEY) as connected:
+        yield connected
+
+
+def test_background_response_ends_once(local: LocalOpenAI, client: OpenAI) -> None:
+    created = client.responses.create(model="gpt-5", input="Hello", background=True, metadata={"order": "7"})
+    local.end_response(created.id)
+    local.end_response(created.id, "failed")
+
+    ended = client.responses.retrieve(created.id)
+    assert (created.status, created.output_text) == ("queued", "")
+    assert (ended.status, ended.metadata) == ("completed", {"order": "7"})
+    assert ended.output_text
+    assert ended.usage
+    assert client.responses.cancel(created.id).status == "completed"
+
+
+def test_response_ends_after_seconds_with_event() -> None:
+    events: list[tuple[str, str]] = []
+    with LocalOpenAI(seconds=0.01, on_end=lambda *event: events.append(event)) as local:
+        created = OpenAI(base_url=local.base_url, api_key=API_KEY).responses.create(input="Hello", background=True)
+        wait_until(lambda: events, "the event")
+
+    assert events == [("response.completed", created.id)]
+
+
+def test_cancelled_response_sends_event() -> None:
+    events: list[tuple[str, str]] = []
+    with LocalOpenAI(on_end=lambda *event: events.append(event)) as local:
+        client = OpenAI(base_url=local.base_url, api_key=API_KEY)
+        created = client.responses.create(input="Hello", background=True)
+        assert [client.responses.cancel(created.id).status for _ in range(2)] == ["cancelled", "cancelled"]
+
+    assert events == [("response.cancelled", created.id)]
+
+
+def test_files_are_answered_in_ranges(local: LocalOpenAI, client: OpenAI) -> None:
+    local.add_batch("batch_1", output=b"0123456789", errors=None)
+    batch = client.batches.retrieve("batch_1")
+    assert batch.output_file_id
+    whole = client.files.content(batch.output_file_id)
+    part = client.files.content(batch.output_file_id, extra_headers={"Range": "bytes=7-"})
+
+    assert batch.error_file_id is None
+    assert (whole.content, part.content) == (b"0123456789", b"789")
+    assert part.response.status_code == 206
+    assert part.response.headers["content-range"] == "bytes 7-9/10"
+
+
+def test_call_is_answered_once(local: LocalOpenAI, client: OpenAI) -> None:
+    local.calls["rtc_1"] = "ringing"
+    client.realtime.calls.accept("rtc_1", type="realtime", instructions="Be kind.")
+
+    with pytest.raises(openai.NotFoundError):
+        client.realtime.calls.reject("rtc_1")
+    assert local.calls == {"rtc_1": "accept"}
+    assert [(request.action, request.id) for request in local.requests] == [
+        ("calls.accept", "rtc_1"),
+        ("calls.reject", "rtc_1"),
+    ]
+    assert local.requests[0].body == {"type": "realtime", "instructions": "Be kind."}
+
+
+@pytest.mark.parametrize("event_type", ["response.failed", "response.incomplete", "batch.expired", "batch.failed"])
+def test_sample_event_adds_its_resource(local: LocalOpenAI, client: OpenAI, event_type: str) -> None:
+    event = samples.sample(event_type, created_at=1)
+    local.learn(event)
+    family, _, status = event_type.partition(".")
+
+    resource = client.responses if family == "response" else client.batches
+    assert resource.retrieve(event["data"]["id"]).status == status
+
+
+@pytest.mark.parametrize("event", [{}, {"type": 7}, {"type": "batch.failed", "data": None}, {"type": "video.failed"}])
+def test_other_event_adds_nothing(local: LocalOpenAI, event: dict[str, object]) -> None:
+    local.learn(event)
+
+    assert (local.responses, local.batches, local.calls) == ({}, {}, {})
+
+
+def test_unknown_resource_is_not_found(client: OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve("resp_1")
+
+
+def test_wrong_key_is_refused(local: LocalOpenAI) -> None:
+    with pytest.raises(openai.AuthenticationError):
+        OpenAI(base_url=local.base_url, api_key="sk-wrong").batches.retrieve("batch_1")
+    assert not local.requests
+
+
+def test_planted_error_has_no_effect(local: LocalOpenAI, client: OpenAI) -> None:
+    def refuse(_: object) -> None:
+        raise RefusedError(500, "planted")
+
+    local.on_request = refuse
+    with pytest.raises(openai.InternalServerError):
+        client.responses.create(input="Hello", background=True)
+    assert local.responses == {}
