@@ -1,4 +1,4 @@
-"""ministack with the gaps closed that tests/e2e/test_deploy.py would run into.
+"""ministack with the gaps closed that the tests of deployments would run into.
 
 `ministack.py` runs this in `.venv-ministack`. It ends when its standard input ends, so it does not outlive a test run
 that is killed. At its end it deletes TMPDIR, which has its files and the functions' code.
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any, Final
 
 import boto3
@@ -29,9 +29,9 @@ from botocore.exceptions import ClientError
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from ministack.app import app
-from ministack.core import iam_actions, lambda_runtime
+from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 from ministack.core.responses import new_uuid
-from ministack.services import apigateway, cloudwatch_logs, eventbridge, lambda_svc
+from ministack.services import apigateway, cloudwatch_logs, eventbridge, lambda_svc, stepfunctions
 from ministack.services.cloudformation import changesets, engine, handlers, provisioners
 
 PINNED: Final = "1.5.33"
@@ -87,7 +87,10 @@ def close_gaps() -> None:
     ignore_empty_endpoint()
     hide_packages_of_ministack()
     add_condition_key()
+    count_loopback_as_tls()
     share_extracted_code()
+    fail_task_of_failed_function()
+    connect_task_tokens_to_executions()
 
 
 def pass_parameters_to_transform() -> None:
@@ -362,6 +365,12 @@ def add_condition_key() -> None:
     iam_actions.request_tag_context = context_with_source
 
 
+def count_loopback_as_tls() -> None:
+    """Close a gap that denies all requests to a bucket whose policy requires TLS: functions call this AWS over HTTP."""
+    main_module: Any = sys.modules["ministack.app"]
+    main_module.pin_request_origin = lambda address, _: iam_evaluator.pin_request_origin(address, secure_transport=True)
+
+
 def share_extracted_code() -> None:
     """Make instances start fast: extract code once, and let all instances use its bytecode.
 
@@ -380,6 +389,70 @@ def share_extracted_code() -> None:
             Path(path).symlink_to(shared)
 
     lambda_runtime.zipfile = SimpleNamespace(**{**vars(zipfile), "ZipFile": SharedZip})
+
+
+def fail_task_of_failed_function() -> None:
+    """Close a silent gap: a task that waits for its token hides the error of its function, and waits for its time-out.
+
+    ministack catches the error by its class, around the call of the function.
+    """
+
+    class CallError(Exception):
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+    call, invoke_with_callback = stepfunctions._call_lambda, stepfunctions._invoke_with_callback
+
+    def invoke(resource: str, input_data: Any, token: str, state: Properties) -> Any:
+        def call_visibly(function: str, event: Any) -> Any:
+            try:
+                return call(function, event)
+            except stepfunctions._ExecutionError as error:
+                raise CallError(error) from None
+
+        try:
+            scope = {**vars(stepfunctions), "_call_lambda": call_visibly}
+            return FunctionType(invoke_with_callback.__code__, scope)(resource, input_data, token, state)
+        except CallError as error:
+            stepfunctions._task_tokens.pop(token, None)
+            raise error.error from None
+
+    stepfunctions._invoke_with_callback = invoke
+
+
+def connect_task_tokens_to_executions() -> None:
+    """Close two gaps: the token of a stopped execution stays valid, and IAM denies all SendTask requests.
+
+    IAM does not know which workflow gave the token.
+    """
+    contexts: dict[str, dict[str, Any]] = {}
+    execute_task, stop = stepfunctions._execute_task, stepfunctions._stop_execution
+    extract_resource_arn = iam_actions.extract_resource_arn
+
+    def execute(state: Properties, raw_input: Any, execution: dict[str, Any], context: dict[str, Any]) -> Any:
+        contexts[execution["executionArn"]] = context
+        return execute_task(state, raw_input, execution, context)
+
+    def stop_and_end_task(data: dict[str, Any]) -> Any:
+        task = stepfunctions._task_tokens.pop(token_of(contexts.get(data["executionArn"], {})), None)
+        answer = stop(data)
+        if task:
+            task["event"].set()
+        return answer
+
+    def resource_arn(service: str, method: str, path: str, headers: Any, body: bytes, *rest: Any) -> str:
+        if service == "states" and b"taskToken" in body:
+            token = json.loads(body)["taskToken"]
+            workflows = [context["StateMachine"]["Id"] for context in contexts.values() if token_of(context) == token]
+            return workflows[0] if workflows else "*"
+        return str(extract_resource_arn(service, method, path, headers, body, *rest))
+
+    def token_of(context: dict[str, Any]) -> str:
+        return str(context.get("Task", {}).get("Token"))
+
+    stepfunctions._execute_task = execute
+    stepfunctions._stop_execution = stop_and_end_task
+    iam_actions.extract_resource_arn = resource_arn
 
 
 if __name__ == "__main__":

@@ -64,8 +64,8 @@ class Stack:
     def value(self, node: Any, references: Mapping[str, str] | None = None) -> Any:
         """Resolve `Ref`, `Fn::If` and the other functions that the templates use.
 
-        `references` has the values of resources (`DeliveriesTable`, `DeliveriesTable.Arn`) and pseudo parameters.
-        A resource that it leaves out resolves to its own name.
+        `references` has the values of resources (`DeliveriesTable`, `DeliveriesTable.Arn`), pseudo parameters and
+        exports of other stacks. A resource or an export that it leaves out resolves to its own name.
         """
         return self._resolve(node, {"AWS::StackName": STACK_NAME, "AWS::Region": REGION} | dict(references or {}))
 
@@ -78,7 +78,7 @@ class Stack:
             [(function, argument)] = node.items()
             if function in FUNCTIONS:
                 return FUNCTIONS[function](self._resolve(argument, references))
-            if function in {"Condition", "Fn::GetAtt", "Fn::If", "Fn::Sub", "Ref"}:
+            if function in {"Condition", "Fn::GetAtt", "Fn::If", "Fn::ImportValue", "Fn::Sub", "Ref"}:
                 return self._look_up(function, argument, references)
         return {key: self._resolve(value, references) for key, value in node.items()}
 
@@ -89,6 +89,9 @@ class Stack:
             case "Fn::If":
                 condition, then, otherwise = argument
                 return self._resolve(then if self.holds({"Condition": condition}) else otherwise, references)
+            case "Fn::ImportValue":
+                export = self._resolve(argument, references)
+                return references.get(export, export)
             case "Fn::Sub":
                 text, values = (argument, {}) if isinstance(argument, str) else argument
                 known = references | self._resolve(values, references)

@@ -17,11 +17,15 @@ def openai_client(**options: Any) -> OpenAI:
     It reads the key from the secret that OPENAI_API_KEY_SECRET_NAME names, at the first request and then every 5
     minutes, so a new key works without a deployment. OPENAI_BASE_URL is the address of the API.
     """
-    return OpenAI(api_key=_api_key, **options)
+    return OpenAI(api_key=api_key, **options)
 
 
-def _api_key() -> str:
-    """Raises NoApiKey, and GetParameterError if Secrets Manager refuses or does not answer."""
+def api_key() -> str:
+    """Return the key, from Secrets Manager or from the cache.
+
+    A function that must answer fast calls it at import, so that its first request finds the key in the cache. Raises
+    NoApiKey, and GetParameterError if Secrets Manager refuses or does not answer.
+    """
     name = os.environ["OPENAI_API_KEY_SECRET_NAME"]
     key = str(get_secret(name, max_age=300)).strip()
     # A header cannot contain anything else, and the error of the HTTP library would show the key.

@@ -1,4 +1,4 @@
-"""Fixtures: the receiver, deployed to ministack with `sam deploy`, and examples next to it that call a stand-in of OpenAI.
+"""Fixtures: the receiver and examples, deployed to ministack with `sam deploy`, and a stand-in for OpenAI's API.
 
 The stacks of a session share one ministack. Each test uses events and resources of its own.
 """
@@ -42,15 +42,16 @@ def receiver(aws: Ministack, checkout: Path) -> Deployed:
 
 
 @pytest.fixture(scope="session")
-def deploy_example(
-    aws: Ministack, checkout: Path, receiver: Deployed, openai: LocalOpenAI
-) -> Callable[[str], Deployed]:
-    """Return a function that builds and deploys an example, by the name of its folder, and returns its stack."""
+def deploy_example(aws: Ministack, checkout: Path, receiver: Deployed, openai: LocalOpenAI) -> Callable[..., Deployed]:
+    """Return a function that builds and deploys an example, by the name of its folder, and returns its stack.
+
+    Its other arguments are parameters of the template.
+    """
 
     @cache
-    def deploy(name: str) -> Deployed:
+    def deploy(name: str, **parameters: str) -> Deployed:
         project = checkout / "examples" / name
         aws.run("sam", "build", cwd=project)
-        return aws.deploy(f"openai-webhooks-{name}", project, OpenAIBaseUrl=openai.base_url)
+        return aws.deploy(f"openai-webhooks-{name}", project, OpenAIBaseUrl=openai.base_url, **parameters)
 
     return deploy

@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.templates import EXAMPLES
 
 DOCUMENTS: Final = sorted(
     path
@@ -18,7 +19,7 @@ CODE: Final = re.compile(r"`[^`\n]+`")
 LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
 HEADING: Final = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 TARGET: Final = re.compile(r"^([a-z0-9-]+):(?!=)", re.MULTILINE)
-NAMED_TARGET: Final = re.compile(r"(?<![\w/.-])make ([a-z][a-z0-9-]*)")
+NAMED_TARGET: Final = re.compile(r"(?<![\w/.-])make ([a-z][a-zA-Z0-9-]*)")
 
 by_name = pytest.mark.parametrize("document", DOCUMENTS, ids=[path.relative_to(ROOT).as_posix() for path in DOCUMENTS])
 
@@ -40,7 +41,8 @@ def test_make_targets_exist(document: Path) -> None:
     text = document.read_text()
     code = "\n".join([*FENCED.findall(text), *CODE.findall(FENCED.sub("", text))])
 
-    assert set(NAMED_TARGET.findall(code)) - set(TARGET.findall((ROOT / "Makefile").read_text())) == set()
+    targets = {*TARGET.findall((ROOT / "Makefile").read_text()), *(f"deploy-{name}" for name in [*EXAMPLES, "NAME"])}
+    assert set(NAMED_TARGET.findall(code)) - targets == set()
 
 
 @pytest.mark.parametrize(

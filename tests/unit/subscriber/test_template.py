@@ -1,4 +1,7 @@
-"""The subscriber's template: which function gets which event, and what happens to events that fail."""
+"""The subscriber's template: which function gets which event, and for how long it is retried.
+
+tests/unit/examples/test_templates.py checks what all examples have in common.
+"""
 
 import json
 from typing import Any, Final
@@ -39,12 +42,6 @@ ROUTES: Final[dict[str, set[str]]] = {
 """The functions that an event type reaches. Not all of these types exist."""
 
 DAY: Final = 86_400
-DEAD_LETTERS: Final = {
-    COMPLETED: "OnResponseCompletedDeadLetters",
-    BATCH: "OnBatchDeadLetters",
-    FAILURE: "OnFailureDeadLetters",
-    CALL: "OnCallDeadLetters",
-}
 RETRIES: Final = {
     # function: ((retries, seconds) of its rule, the same of Lambda)
     COMPLETED: ((185, DAY), (2, DAY // 4)),
@@ -111,68 +108,14 @@ def test_event_is_retried_while_useful(function: str) -> None:
 
 
 @pytest.mark.parametrize("function", RETRIES)
-def test_failed_events_reach_queue_of_function(function: str) -> None:
-    [target] = STACK.properties(f"{function}Rule")["Targets"]
-    config = STACK.properties(f"{function}EventInvokeConfig")
-
-    assert target["DeadLetterConfig"] == {"Arn": arn(DEAD_LETTERS[function])}
-    assert config["DestinationConfig"] == {"OnFailure": {"Destination": arn(DEAD_LETTERS[function])}}
-
-
-@pytest.mark.parametrize("function", RETRIES)
-def test_function_has_its_own_role(function: str) -> None:
-    assert STACK.properties(function)["Role"] == arn(f"{function}Role")
-
-
-@pytest.mark.parametrize("function", RETRIES)
 def test_claim_expires_before_retry(function: str) -> None:
     # After a time-out, the claim lasts until the end of the function's time-out.
     assert STACK.properties(function)["Timeout"] < LAMBDA_RETRY_DELAY
 
 
-@pytest.mark.parametrize("function", RETRIES)
-def test_logs_expire(function: str) -> None:
-    log = STACK.properties(function)["LoggingConfig"]["LogGroup"]["Ref"]
-
-    assert STACK.properties(log) == {"RetentionInDays": {"Ref": "LogRetentionDays"}}
-
-
 def test_every_function_is_in_tables() -> None:
-    assert STACK.of("Lambda::Function").keys() == RETRIES.keys() == DEAD_LETTERS.keys()
+    assert STACK.of("Lambda::Function").keys() == RETRIES.keys()
     assert STACK.of("Events::Rule").keys() == {f"{function}Rule" for function in RETRIES}
-
-
-def test_dead_letters_are_encrypted_and_kept_14_days() -> None:
-    expected = {"SqsManagedSseEnabled": True, "MessageRetentionPeriod": 14 * DAY}
-
-    assert STACK.of("SQS::Queue") == dict.fromkeys(DEAD_LETTERS.values(), expected)
-
-
-def test_only_rules_may_write_dead_letters() -> None:
-    [policy] = STACK.of("SQS::QueuePolicy").values()
-
-    assert [queue["Ref"] for queue in policy["Queues"]] == list(DEAD_LETTERS.values())
-    assert policy["PolicyDocument"]["Statement"] == [
-        {
-            "Effect": "Allow",
-            "Principal": {"Service": "events.amazonaws.com"},
-            "Action": "sqs:SendMessage",
-            "Resource": "*",
-            "Condition": {"ArnEquals": {"aws:SourceArn": [arn(f"{function}Rule") for function in DEAD_LETTERS]}},
-        }
-    ]
-
-
-def test_no_resource_has_physical_name() -> None:
-    named = {
-        f"{name}.{key}"
-        for name, resource in STACK.resources.items()
-        for key in resource["Properties"]
-        if key in {"FunctionName", "QueueName", "TableName", "LogGroupName", "RoleName", "ManagedPolicyName", "Name"}
-        and resource["Type"] not in {"AWS::Lambda::Permission", "AWS::Lambda::EventInvokeConfig"}
-    }
-
-    assert named == set()
 
 
 def reached(stack: Stack, *, source: str, event_type: str) -> set[str]:

@@ -1,0 +1,97 @@
+"""The template that stores batch results: which events it handles, what its function may do, and what is kept."""
+
+import json
+from typing import Any, Final
+
+import pytest
+from moto.events.models import EventPattern
+
+from openai_webhooks import CATALOG
+from tests.support.templates import EXAMPLES, Stack
+
+TEMPLATE: Final = EXAMPLES["batch-results"]
+STACK: Final = TEMPLATE.defaults
+HANDLED: Final = {"batch.completed", "batch.expired", "batch.cancelled"}
+
+
+@pytest.mark.parametrize("event_type", CATALOG)
+def test_only_ended_batches_with_results_are_handled(event_type: str) -> None:
+    assert matches(STACK, event_type) == (event_type in HANDLED)
+
+
+def test_own_event_is_not_handled() -> None:
+    # Even if a user gives both events one source.
+    stack = TEMPLATE.at(ResultsSource="openai.com")
+
+    assert matches(stack, "batch.completed")
+    assert not matches(stack, "batch.results.stored")
+
+
+def test_function_has_least_privilege() -> None:
+    bucket = {"Fn::GetAtt": ["ResultsBucket", "Arn"]}
+    allowed = {
+        action: (statement["Resource"], statement.get("Condition"))
+        for policy in STACK.properties("OnBatchEndedFunctionRole")["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+
+    objects = ({"Fn::Sub": "${ResultsBucket.Arn}/batches/*"}, None)
+    assert allowed.keys() == {
+        "secretsmanager:GetSecretValue",
+        "s3:GetObject",
+        "s3:ListMultipartUploadParts",
+        "s3:PutObject",
+        "s3:ListBucket",
+        "s3:ListBucketMultipartUploads",
+        "events:PutEvents",
+        "sqs:SendMessage",
+    }
+    assert allowed["s3:GetObject"] == allowed["s3:PutObject"] == allowed["s3:ListMultipartUploadParts"] == objects
+    assert allowed["s3:ListBucket"] == allowed["s3:ListBucketMultipartUploads"] == (bucket, None)
+    assert allowed["events:PutEvents"] == (
+        {"Fn::ImportValue": {"Fn::Sub": "${ReceiverStack}-EventBusArn"}},
+        {"StringEquals": {"events:source": {"Ref": "ResultsSource"}}},
+    )
+
+
+@pytest.mark.parametrize("name", ["ResultsBucket", "ResultsBucketPolicy"])
+def test_results_outlive_the_stack(name: str) -> None:
+    resource = STACK.resources[name]
+
+    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+def test_results_are_private_and_encrypted() -> None:
+    bucket = STACK.properties("ResultsBucket")
+    [encryption] = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    [statement] = STACK.properties("ResultsBucketPolicy")["PolicyDocument"]["Statement"]
+    arn = {"Fn::GetAtt": ["ResultsBucket", "Arn"]}
+
+    assert encryption["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    assert all(bucket["PublicAccessBlockConfiguration"].values())
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "s3:*")
+    assert statement["Resource"] == [arn, {"Fn::Sub": "${ResultsBucket.Arn}/*"}]
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+@pytest.mark.parametrize(("days", "expiration"), [("0", []), ("30", ["30"])])
+def test_results_expire_only_on_request(days: str, expiration: list[str]) -> None:
+    stack = TEMPLATE.at(ResultsRetentionDays=days)
+    unfinished, *results = [
+        rule
+        for rule in stack.value(stack.properties("ResultsBucket")["LifecycleConfiguration"]["Rules"])
+        if rule != "AWS::NoValue"
+    ]
+
+    assert unfinished["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
+    assert "ExpirationInDays" not in unfinished
+    assert [rule["ExpirationInDays"] for rule in results] == expiration
+
+
+def matches(stack: Stack, event_type: str) -> bool:
+    """Return whether the rule passes an event of OpenAI's source to the function."""
+    rule = stack.properties("OnBatchEndedFunctionRule")
+    event: Any = {"source": "openai.com", "detail-type": event_type, "detail": {"type": event_type}}
+    return EventPattern.load(json.dumps(stack.value(rule["EventPattern"]))).matches_event(event)
