@@ -103,6 +103,9 @@ def _introduction(system: LocalSystem, secret: str, logs: Path, *, with_page: bo
     yield f"Send an event:\n  {command} send response.completed{'' if url == dev_defaults.URL else f' --url {url}'}\n"
     endpoint = "" if aws_url == dev_defaults.AWS_URL else f" --endpoint-url {aws_url}"
     yield f"Try a command for deployed stacks:\n  {command} listen{endpoint}\n"
+    for arn in system.workflows:
+        start = f"aws stepfunctions start-execution --region {REGION} --endpoint-url {aws_url}"
+        yield f"Start a workflow:\n  {start} --state-machine-arn {arn} --input '{{}}'\n"
     yield "Save a file of a function to reload it. Press Ctrl-C to stop.\n"
 
 

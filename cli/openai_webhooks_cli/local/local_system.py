@@ -26,7 +26,7 @@ from openai_webhooks_cli.send import SendError, send
 ROOT = Path(__file__).resolve().parents[3]
 RECEIVER_STACK = "openai-webhooks"
 EXAMPLE = ROOT / "examples/subscriber/template.yaml"
-RESPONSE_SECONDS = 3.0
+RESPONSE_SECONDS = 2.0
 RECEIVER_PROCESSES = 2  # so that two copies of a delivery can be in progress at the same time
 
 
@@ -39,7 +39,7 @@ class LocalSystem:
     OpenAI's API, and `on_problem` with what does not run.
 
     A function whose template declares OPENAI_BASE_URL gets the stand-in as its OpenAI. A response that it starts in the
-    background ends after 3 seconds, and the receiver then gets OpenAI's event.
+    background ends after 2 seconds, and the receiver then gets OpenAI's event.
     """
 
     def __init__(
@@ -76,6 +76,8 @@ class LocalSystem:
             self.bus = receiver_stack.outputs["EventBusName"]
             (self._secret_arn,) = receiver_stack.secrets.values()
             self.store_secret(secret)
+            self.workflows: list[str] = []
+            """The ARNs of the state machines."""
             functions = [function for template in templates for function in self._deploy(template)]
 
             on_progress("Starting the functions")
@@ -94,6 +96,10 @@ class LocalSystem:
             parts.callback(self.subscribers.close)
             self._wait_for_receiver()
             self.subscribers.start()
+            if self.workflows:
+                from openai_webhooks_cli.local import workflows  # noqa: PLC0415  # see its docstring
+
+                workflows.call_functions(self.subscribers.invoke)
 
             (route,) = receiver_stack.routes
             self.http_api = HttpApi(listener, route, self._receiver, on_answer=on_answer)
@@ -164,14 +170,24 @@ class LocalSystem:
         return True
 
     def _deploy(self, template: Path) -> list[Function]:
-        """Deploy a subscribers' stack. Return the functions that rules invoke."""
+        """Deploy a subscribers' stack. Return the functions that rules or workflows invoke."""
         is_example = template.resolve() == EXAMPLE
         name = "openai-webhooks-subscriber" if is_example else template.resolve().parent.name
         stack = self.aws.deploy(template, name, prefix="" if is_example else f"{name}-")
-        idle = [function.name for function in stack.functions.values() if not function.inbox]
-        if omitted := [*stack.omitted, *(f"{function} (no rule invokes it)" for function in idle)]:
+        if stack.workflows:
+            from openai_webhooks_cli.local import workflows  # noqa: PLC0415  # see its docstring
+
+            for workflow, definition in stack.workflows.items():
+                try:
+                    self.workflows.append(workflows.create(self.aws, workflow, definition))
+                except workflows.InvalidWorkflow as error:
+                    self._on_problem(f"{template}: {workflow} does not run here: {error}")
+        definitions = "".join(stack.workflows.values())
+        used = [function for function in stack.functions.values() if function.inbox or function.name in definitions]
+        idle = [name for name, function in stack.functions.items() if function not in used]
+        if omitted := [*stack.omitted, *(f"{name} (nothing invokes it)" for name in idle)]:
             self._on_problem(f"{template}: not run here: {', '.join(omitted)}")
-        return [self._connected(function) for function in stack.functions.values() if function.inbox]
+        return [self._connected(function) for function in used]
 
     def _connected(self, function: Function) -> Function:
         """Return the function with the stand-in as its OpenAI, if its template declares the address of the API."""

@@ -85,6 +85,8 @@ class DeployedStack(NamedTuple):
     functions: dict[str, Function]
     secrets: dict[str, str]  # logical id -> ARN
     routes: list[tuple[str, str]]
+    workflows: dict[str, str]
+    """The definitions of the state machines, by logical id."""
     outputs: dict[str, str]
     omitted: list[str]
     """What does not run here, for people."""
@@ -149,7 +151,8 @@ class MotoAws:
             name: self._function(name, properties, outputs, inboxes.get(name))
             for name, properties in plan.functions.items()
         }
-        return DeployedStack(functions, secrets, plan.routes, outputs, plan.omitted)
+        workflows = {name: _definition(name, outputs) for name in plan.workflows}
+        return DeployedStack(functions, secrets, plan.routes, workflows, outputs, plan.omitted)
 
     def _function(self, name: str, properties: dict[str, Any], outputs: dict[str, str], inbox: str | None) -> Function:
         return Function(
@@ -162,3 +165,12 @@ class MotoAws:
             | {"AWS_LAMBDA_FUNCTION_NAME": name, "AWS_ENDPOINT_URL": self.url, **LAMBDA_ENVIRONMENT},
             inbox=self.client("sqs").get_queue_url(QueueName=inbox)["QueueUrl"] if inbox else None,
         )
+
+
+def _definition(name: str, outputs: dict[str, str]) -> str:
+    """Return the definition of a state machine, with the values of its placeholders."""
+    values = {output.partition("/")[2]: value for output, value in outputs.items() if output.startswith(f"{name}/")}
+    definition = values.pop("DefinitionString")
+    for placeholder, value in values.items():
+        definition = definition.replace(f"${{{placeholder}}}", value)
+    return definition

@@ -53,6 +53,7 @@ REPLACED_TYPES = (
     "AWS::SNS::TopicPolicy",
     "AWS::SQS::QueuePolicy",
     "AWS::SecretsManager::Secret",
+    "AWS::StepFunctions::StateMachine",
 )
 """How the types start that this machine replaces, or that change nothing here, such as permissions."""
 
@@ -73,6 +74,8 @@ class Plan(NamedTuple):
     """The first values of the secrets, by logical id. The template has a parameter for the ARN of each."""
     routes: list[tuple[str, str]]
     """Methods and paths of the HTTP APIs."""
+    workflows: list[str]
+    """The state machines. Outputs are `WORKFLOW/DefinitionString`, and `WORKFLOW/NAME` for each placeholder in it."""
     omitted: list[str]
     """What does not run here, for people: functions of other runtimes, and resources that the embedded AWS lacks."""
 
@@ -96,7 +99,8 @@ def plan(path: Path, prefix: str = "") -> Plan:
         if not _obstacle(properties)
     }
     created |= _add_inboxes(resources, functions)
-    template.setdefault("Outputs", {}).update(_settings(functions))
+    machines = dict(_of_type(resources, "AWS::StepFunctions::StateMachine"))
+    template.setdefault("Outputs", {}).update(_settings(functions) | _definitions(machines))
     _name_physically(created, prefix)
 
     absent = resources.keys() - created.keys()
@@ -116,6 +120,7 @@ def plan(path: Path, prefix: str = "") -> Plan:
             for route, methods in api["Body"]["paths"].items()
             for method in methods
         ],
+        workflows=list(machines),
         omitted=omitted,
     )
 
@@ -196,6 +201,30 @@ def _settings(functions: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]
             **variables(properties),
         }.items()
     }
+
+
+def _definitions(machines: Resources) -> dict[str, dict[str, Any]]:
+    """Return outputs with the definition of each state machine, and the values of its placeholders.
+
+    Raises TemplateError.
+    """
+    return {
+        f"{name}/{output}": {"Value": value if isinstance(value, dict) else str(value)}
+        for name, properties in machines.items()
+        for output, value in {
+            **properties.get("DefinitionSubstitutions", {}),
+            "DefinitionString": properties.get("DefinitionString") or _file(properties["DefinitionS3Location"]["Key"]),
+        }.items()
+    }
+
+
+def _file(key: str) -> str:
+    """Return the text of a local file, by the S3 key that `translate` gives it. Raises TemplateError."""
+    path = Path("/", key)
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TemplateError(f"Cannot read {path}: {error.strerror}") from None
 
 
 def variables(function: dict[str, Any]) -> dict[str, Any]:

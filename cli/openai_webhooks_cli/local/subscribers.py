@@ -34,7 +34,9 @@ class Arrival(NamedTuple):
 
 
 class Subscribers:
-    """Functions that take events from their inboxes, one at a time. An event whose function fails is not retried.
+    """Functions that take events from their inboxes, one at a time, or that `invoke` calls.
+
+    An event whose function fails is not retried.
 
     `before_invoke` is called with each event before a function gets it, and `on_arrival` after the function has ended.
     `on_problem` is called with what keeps a function from starting.
@@ -62,7 +64,19 @@ class Subscribers:
         """Wait until the functions are ready, or cannot start. Then pass events to them."""
         for pool in self.pools:
             self._wait_until_ready(pool)
-            threading.Thread(target=self._consume, args=[pool], daemon=True).start()
+            if pool.function.inbox:
+                threading.Thread(target=self._consume, args=[pool], daemon=True).start()
+
+    def invoke(self, name: str, event: Any) -> Any:
+        """Invoke a function directly, by its logical id. Return its result. Raises FunctionFailed."""
+        pools = [pool for pool in self.pools if pool.function.name == name]
+        if len(pools) != 1:
+            raise FunctionFailed(f"Lambda.ResourceNotFoundException: {len(pools)} functions have the name {name}")
+        try:
+            return pools[0].invoke(event).result
+        except FunctionFailed as error:
+            self._on_problem(f"{pools[0].function.short_name} failed: {error}")
+            raise
 
     def restart(self, pool: FunctionPool) -> bool:
         """Restart a function whose code has changed. Return whether it starts."""
@@ -88,7 +102,7 @@ class Subscribers:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         for pool in self.pools:
             inbox = pool.function.inbox
-            while not self._closing:
+            while inbox and not self._closing:
                 attributes = sqs.get_queue_attributes(QueueUrl=inbox, AttributeNames=names)["Attributes"]
                 if set(attributes.values()) == {"0"}:
                     break

@@ -45,9 +45,9 @@ Resources:
   Node:
     Type: AWS::Serverless::Function
     Properties: { CodeUri: code/, Handler: index.handler, Runtime: nodejs22.x }
-  Machine:
-    Type: AWS::StepFunctions::StateMachine
-    Properties: { RoleArn: "arn:aws:iam::123456789012:role/x", DefinitionString: "{}" }
+  Stream:
+    Type: AWS::Kinesis::Stream
+    Properties: { ShardCount: 1 }
 """
 """A user's own stack: a function without Timeout, MemorySize and Environment, and things that do not run here."""
 
@@ -332,7 +332,7 @@ def test_own_stack_runs_and_names_what_does_not(own_stack: Path, tmp_path: Path)
 
         assert dev.until(r"batch.failed .*-> (.*)") == "Plain"
     assert "Node (the runtime nodejs22.x)" in omitted
-    assert "Machine (AWS::StepFunctions::StateMachine)" in omitted
+    assert "Stream (AWS::Kinesis::Stream)" in omitted
 
 
 def test_own_stack_runs_beside_example(own_stack: Path, tmp_path: Path) -> None:
