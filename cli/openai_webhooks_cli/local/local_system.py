@@ -89,17 +89,13 @@ class LocalSystem:
                 self.aws,
                 functions,
                 logs=logs,
-                before_invoke=lambda event: self.openai.learn(event["detail"]),
+                before_invoke=self.openai.learn,
                 on_problem=on_problem,
                 on_arrival=on_arrival,
             )
             parts.callback(self.subscribers.close)
             self._wait_for_receiver()
             self.subscribers.start()
-            if self.workflows:
-                from openai_webhooks_cli.local import workflows  # noqa: PLC0415  # see its docstring
-
-                workflows.call_functions(self.subscribers.invoke)
 
             (route,) = receiver_stack.routes
             self.http_api = HttpApi(listener, route, self._receiver, on_answer=on_answer)
@@ -182,6 +178,7 @@ class LocalSystem:
                     self.workflows.append(workflows.create(self.aws, workflow, definition))
                 except workflows.InvalidWorkflow as error:
                     self._on_problem(f"{template}: {workflow} does not run here: {error}")
+            workflows.call_functions(self._invoke)
         definitions = "".join(stack.workflows.values())
         used = [function for function in stack.functions.values() if function.inbox or function.name in definitions]
         idle = [name for name, function in stack.functions.items() if function not in used]
@@ -198,6 +195,10 @@ class LocalSystem:
             with suppress(secrets.exceptions.ResourceExistsException):
                 secrets.create_secret(Name=secret_name, SecretString=API_KEY)
         return function._replace(environment={**function.environment, "OPENAI_BASE_URL": self.openai.base_url})
+
+    def _invoke(self, function: str, event: Any) -> Any:
+        """Invoke a function for a workflow. The subscribers exist before the first workflow can start."""
+        return self.subscribers.invoke(function, event)
 
     def _deliver(self, event_type: str, resource_id: str) -> None:
         """Deliver an event about a resource to the receiver, as OpenAI does."""

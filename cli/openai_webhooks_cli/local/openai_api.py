@@ -114,11 +114,16 @@ class LocalOpenAI:
         self.files |= {ids[name]: content for name, content in files.items() if content is not None}
         self.batches[batch_id] = _batch(batch_id, status) | ids
 
-    def learn(self, event: Mapping[str, Any]) -> None:
-        """Add the resource that a sample event names, in the state that the event's type says."""
-        event_type, data = event.get("type"), event.get("data")
-        if not isinstance(event_type, str) or not isinstance(data, dict):
-            return
+    def learn(self, function_input: Any) -> None:
+        """Add the resource that an event names, in the state that the event's type says.
+
+        `function_input` is what a function gets. It can have any form, because a rule can transform events.
+        """
+        match function_input:
+            case {"detail": {"type": str(event_type), "data": dict(data)}}:
+                self._add_resource(event_type, data)
+
+    def _add_resource(self, event_type: str, data: Mapping[str, Any]) -> None:
         family, _, status = event_type.partition(".")
         resource_id = str(data.get("id"))
         with self._lock:

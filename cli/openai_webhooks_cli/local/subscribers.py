@@ -48,7 +48,7 @@ class Subscribers:
         functions: Iterable[Function],
         *,
         logs: Path,
-        before_invoke: Callable[[dict[str, Any]], None],
+        before_invoke: Callable[[Any], None],
         on_problem: Callable[[str], None],
         on_arrival: Callable[[Arrival], None],
     ) -> None:

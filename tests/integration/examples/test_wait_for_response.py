@@ -439,7 +439,7 @@ def test_large_text_is_left_out(system: System) -> None:
 
 def test_response_of_others_is_ignored(system: System) -> None:
     response_id = f"resp_{uuid4().hex}"
-    system.openai.learn({"type": "response.completed", "data": {"id": response_id}})
+    system.openai.learn({"detail": {"type": "response.completed", "data": {"id": response_id}}})
     before = dict(system.tasks.ended)
 
     [line] = system.handle_event(response_id)

@@ -85,16 +85,26 @@ def test_call_is_answered_once(local: LocalOpenAI, client: OpenAI) -> None:
 @pytest.mark.parametrize("event_type", ["response.failed", "response.incomplete", "batch.expired", "batch.failed"])
 def test_sample_event_adds_its_resource(local: LocalOpenAI, client: OpenAI, event_type: str) -> None:
     event = samples.sample(event_type, created_at=1)
-    local.learn(event)
+    local.learn({"detail": event})
     family, _, status = event_type.partition(".")
 
     resource = client.responses if family == "response" else client.batches
     assert resource.retrieve(event["data"]["id"]).status == status
 
 
-@pytest.mark.parametrize("event", [{}, {"type": 7}, {"type": "batch.failed", "data": None}, {"type": "video.failed"}])
-def test_other_event_adds_nothing(local: LocalOpenAI, event: dict[str, object]) -> None:
-    local.learn(event)
+@pytest.mark.parametrize(
+    "function_input",
+    [
+        "text",
+        {"type": "batch.failed", "data": {"id": "batch_1"}},
+        {"detail": None},
+        {"detail": {"type": 7, "data": {}}},
+        {"detail": {"type": "batch.failed", "data": None}},
+        {"detail": {"type": "video.failed", "data": {"id": "video_1"}}},
+    ],
+)
+def test_other_input_adds_nothing(local: LocalOpenAI, function_input: object) -> None:
+    local.learn(function_input)
 
     assert (local.responses, local.batches, local.calls) == ({}, {}, {})
 
