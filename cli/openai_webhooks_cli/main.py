@@ -59,6 +59,14 @@ def dev(
             "template of the example.",
         ),
     ] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parameter",
+            metavar="NAME=VALUE",
+            help="Set a parameter of the stacks that have it, for example LogLevel=DEBUG. You can repeat this option.",
+        ),
+    ] = None,
     page: Annotated[
         bool, typer.Option("--page/--no-page", help="Show deliveries on a page, at the root of the URL.")
     ] = True,
@@ -81,6 +89,7 @@ def dev(
             aws_port=aws_port,
             secret=samples.DEVELOPMENT_SECRET,
             templates=templates or [EXAMPLE],
+            parameters=dict(map(_assignment, parameters or [])),
             with_page=page,
         )
     except (PortTakenError, TemplateError) as error:
@@ -187,6 +196,14 @@ app.add_typer(endpoint.app, name="endpoint", rich_help_panel="Deployed stack")
 def _require_local_packages() -> None:
     if find_spec("moto") is None:
         _fail("demo and dev run the stacks of a checkout. Clone the repository, and run in it: make demo")
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    """Return the name and the value in NAME=VALUE."""
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        _fail(f"Cannot read --parameter {text}. Write NAME=VALUE, for example --parameter LogLevel=DEBUG")
+    return name, value
 
 
 def _fail(message: str) -> NoReturn:

@@ -59,7 +59,7 @@ def enforced_permissions() -> Iterator[Permissions]:
     permissions = Permissions()
     deploy = MotoAws.deploy
 
-    def deploy_with_roles(aws: MotoAws, path: Path, stack_name: str, **options: str) -> DeployedStack:
+    def deploy_with_roles(aws: MotoAws, path: Path, stack_name: str, **options: Any) -> DeployedStack:
         stack = deploy(aws, path, stack_name, **options)
         plan = sam_template.plan(path)
         for name, function in stack.functions.items():

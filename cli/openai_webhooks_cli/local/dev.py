@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,7 +31,16 @@ Happening = AnsweredDelivery | dict[str, Any] | str
 """A request, an event on the bus, or a text to print."""
 
 
-def run(console: Console, *, port: int, aws_port: int, secret: str, templates: Sequence[Path], with_page: bool) -> None:
+def run(
+    console: Console,
+    *,
+    port: int,
+    aws_port: int,
+    secret: str,
+    templates: Sequence[Path],
+    parameters: Mapping[str, str],
+    with_page: bool,
+) -> None:
     """Run until a signal. Raises PortTakenError and TemplateError."""
     happenings: queue.SimpleQueue[Happening] = queue.SimpleQueue()
     arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
@@ -43,6 +52,7 @@ def run(console: Console, *, port: int, aws_port: int, secret: str, templates: S
                 secret=secret,
                 logs=logs,
                 templates=templates,
+                parameters=parameters,
                 port=port,
                 aws_port=aws_port,
                 aws_hosts=[LOOPBACK, *docker_bridge_addresses()],

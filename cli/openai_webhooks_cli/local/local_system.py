@@ -19,7 +19,7 @@ from openai_webhooks_cli.local.http_api import AnsweredDelivery, HttpApi
 from openai_webhooks_cli.local.moto_aws import ACCOUNT, LOOPBACK, MotoAws
 from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI, OpenAIRequest
 from openai_webhooks_cli.local.ports import listen
-from openai_webhooks_cli.local.sam_template import REGION
+from openai_webhooks_cli.local.sam_template import REGION, TemplateError
 from openai_webhooks_cli.local.subscribers import Arrival, Subscribers
 from openai_webhooks_cli.send import SendError, send
 
@@ -33,7 +33,8 @@ RECEIVER_PROCESSES = 2  # so that two copies of a delivery can be in progress at
 class LocalSystem:
     """The running system. It starts on construction and stops at the end of the `with` statement.
 
-    Each function's output goes to a file in the folder `logs`. `templates` are the stacks of subscribers.
+    Each function's output goes to a file in the folder `logs`. `templates` are the stacks of subscribers, and
+    `parameters` are for those that declare them. Raises TemplateError and PortTakenError.
     `on_progress` is called with each step of the start. From other threads, `on_answer` is called with each request,
     `on_arrival` with each event that a subscriber handled, `on_openai_request` with each request to the stand-in for
     OpenAI's API, and `on_problem` with what does not run.
@@ -48,6 +49,7 @@ class LocalSystem:
         secret: str,
         logs: Path,
         templates: Sequence[Path] = (EXAMPLE,),
+        parameters: Mapping[str, str] | None = None,
         port: int = 0,
         aws_port: int = 0,
         aws_hosts: Sequence[str] = (LOOPBACK,),
@@ -59,6 +61,8 @@ class LocalSystem:
     ) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would log each request, also those to moto
         self._on_problem = on_problem
+        self._parameters = dict(parameters or {})
+        self._declared: set[str] = set()
         with ExitStack() as parts:
             listener = parts.enter_context(listen(port, "--port"))
             for host in aws_hosts:
@@ -79,6 +83,8 @@ class LocalSystem:
             self.workflows: list[str] = []
             """The ARNs of the state machines."""
             functions = [function for template in templates for function in self._deploy(template)]
+            if unknown := self._parameters.keys() - self._declared:
+                raise TemplateError(f"No template has the parameter {', '.join(sorted(unknown))}. Check --parameter.")
 
             on_progress("Starting the functions")
             (function,) = receiver_stack.functions.values()
@@ -169,7 +175,8 @@ class LocalSystem:
         """Deploy a subscribers' stack. Return the functions that rules or workflows invoke."""
         is_example = template.resolve() == EXAMPLE
         name = "openai-webhooks-subscriber" if is_example else template.resolve().parent.name
-        stack = self.aws.deploy(template, name, prefix="" if is_example else f"{name}-")
+        stack = self.aws.deploy(template, name, prefix="" if is_example else f"{name}-", parameters=self._parameters)
+        self._declared |= stack.parameters
         if stack.workflows:
             from openai_webhooks_cli.local import workflows  # noqa: PLC0415  # see its docstring
 

@@ -4,7 +4,7 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,6 +87,8 @@ class DeployedStack(NamedTuple):
     routes: list[tuple[str, str]]
     workflows: dict[str, str]
     """The definitions of the state machines, by logical id."""
+    parameters: set[str]
+    """The names that the template declares."""
     outputs: dict[str, str]
     omitted: list[str]
     """What does not run here, for people."""
@@ -121,12 +123,16 @@ class MotoAws:
             aws_secret_access_key=LAMBDA_ENVIRONMENT["AWS_SECRET_ACCESS_KEY"],
         )
 
-    def deploy(self, path: Path, stack_name: str, *, prefix: str = "", **parameters: str) -> DeployedStack:
+    def deploy(
+        self, path: Path, stack_name: str, *, prefix: str = "", parameters: Mapping[str, str] | None = None
+    ) -> DeployedStack:
         """Deploy the SAM template at `path`. `prefix` starts the names of its tables and queues.
 
+        Parameters that the template does not declare are ignored.
         Raises TemplateError.
         """
         plan = sam_template.plan(path, prefix)
+        declared = plan.template["Parameters"].keys()
         secrets = {
             name: self.client("secretsmanager").create_secret(Name=f"{prefix}{name}", SecretString=value)["ARN"]
             for name, value in plan.secrets.items()
@@ -137,7 +143,9 @@ class MotoAws:
                 StackName=stack_name,
                 TemplateBody=json.dumps(plan.template),
                 Parameters=[
-                    {"ParameterKey": name, "ParameterValue": value} for name, value in (parameters | secrets).items()
+                    {"ParameterKey": name, "ParameterValue": value}
+                    for name, value in {**(parameters or {}), **secrets}.items()
+                    if name in declared
                 ],
             )
         except ClientError as error:
@@ -152,7 +160,7 @@ class MotoAws:
             for name, properties in plan.functions.items()
         }
         workflows = {name: _definition(name, outputs) for name in plan.workflows}
-        return DeployedStack(functions, secrets, plan.routes, workflows, outputs, plan.omitted)
+        return DeployedStack(functions, secrets, plan.routes, workflows, set(declared), outputs, plan.omitted)
 
     def _function(self, name: str, properties: dict[str, Any], outputs: dict[str, str], inbox: str | None) -> Function:
         return Function(

@@ -69,6 +69,7 @@ class Dev:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.url = self.until(r"URL +(\S+)")
+        self.aws_url = self.until(r"AWS +(\S+)")
 
     def until(self, pattern: str) -> str:
         """Read lines until one matches, and return its first group."""
@@ -118,8 +119,9 @@ def running(folder: Path, *arguments: str, command: str = "dev") -> Iterator[sub
 
 
 @contextmanager
-def running_dev(folder: Path, *templates: Path) -> Iterator[Dev]:
+def running_dev(folder: Path, *templates: Path, parameter: str = "") -> Iterator[Dev]:
     options = [f"--template={template}" for template in templates]
+    options += [f"--parameter={parameter}"] if parameter else []
     with running(folder, "--port=0", "--aws-port=0", *options) as process:
         yield Dev(process, folder)
 
@@ -278,10 +280,8 @@ def test_page_saves_delivery_for_sam_local(dev: Dev) -> None:
 
 
 def test_page_shows_event_of_another_receiver(dev: Dev) -> None:
-    url = re.search(r"AWS +(\S+)", dev.output)
-    assert url
     event_id = samples.new_id("evt_")
-    Bus(url[1]).client("events").put_events(
+    Bus(dev.aws_url).client("events").put_events(
         Entries=[
             {
                 "EventBusName": "openai-webhooks",
@@ -333,6 +333,33 @@ def test_own_stack_runs_and_names_what_does_not(own_stack: Path, tmp_path: Path)
         assert dev.until(r"batch.failed .*-> (.*)") == "Plain"
     assert "Node (the runtime nodejs22.x)" in omitted
     assert "Stream (AWS::Kinesis::Stream)" in omitted
+
+
+def test_parameter_reaches_function(own_stack: Path, tmp_path: Path) -> None:
+    template = own_stack.read_text().replace("Resources:", "Parameters: { Reply: { Type: String } }\nResources:", 1)
+    own_stack.write_text(
+        template.replace(
+            "Handler: app.handler", "Handler: app.handler\n      Environment: { Variables: { REPLY: !Ref Reply } }"
+        )
+    )
+    (own_stack.parent / "code/app.py").write_text(
+        "import os\n\ndef handler(event, context):\n    raise ValueError(os.environ['REPLY'])\n"
+    )
+    with running_dev(tmp_path, own_stack, parameter="Reply=a=b c") as dev:
+        dev.send("batch.failed")
+
+        assert dev.until(r"Plain failed: ValueError: (.*) \(app.py") == "a=b c"
+
+
+@pytest.mark.parametrize("parameter", ["Nothing=1", "Reply", "=1"])
+def test_wrong_parameter_is_named(own_stack: Path, parameter: str) -> None:
+    result = CliRunner().invoke(
+        app, ["dev", "--port=0", "--aws-port=0", f"--template={own_stack}", "--parameter", parameter]
+    )
+
+    assert result.exit_code == 2
+    assert parameter.partition("=")[0] in result.output
+    assert "--parameter" in result.output
 
 
 def test_own_stack_runs_beside_example(own_stack: Path, tmp_path: Path) -> None:
