@@ -76,6 +76,12 @@ FAULTS = [
         "PIP_INDEX_URL (for pip, which installs uv) and UV_DEFAULT_INDEX (for uv). Otherwise try again later.",
     ),
     (
+        r"(?s)python-build-standalone.*(dns error|client error|error sending request|timed out)",
+        "Python 3.13 comes from github.com, and this machine does not reach it.\n"
+        "Connect to the network. Behind a company proxy, set HTTPS_PROXY. For a mirror of your own:\n"
+        "  export UV_PYTHON_INSTALL_MIRROR=https://...",
+    ),
+    (
         r"name resolution|Name or service not known|nodename nor servname|dns error|Network is unreachable",
         f"No network, or the name of the server is wrong: it cannot be resolved.\n{NETWORK}",
     ),

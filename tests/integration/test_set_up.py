@@ -221,6 +221,9 @@ def test_failed_download_of_python_suggests_another_way() -> None:
     output = "Failed to download `https://github.com/astral-sh/python-build-standalone/releases/x`\n  cause: dns error"
 
     assert "pyenv install" in set_up.explain(output)
+    # This download does not come from a package index.
+    assert "UV_PYTHON_INSTALL_MIRROR" in set_up.explain(output)
+    assert "PIP_INDEX_URL" not in set_up.explain(output)
     assert "pyenv install" not in set_up.explain("cause: dns error")
 
 
