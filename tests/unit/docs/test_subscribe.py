@@ -36,9 +36,8 @@ MATCHED: Final = [
 def event(event_type: str, *, source: str = SOURCE, resource: str = RESOURCE) -> Any:
     detail = samples.sample(event_type, created_at=1)
     detail["data"] |= {"id": resource}
-    match detail["data"]:
-        case {"required_action": dict(action)}:
-            action["type"] = "function_call"
+    if "required_action" in detail["data"]:
+        detail["data"]["required_action"]["type"] = "function_call"
     return {"source": source, "detail-type": event_type, "detail": detail}
 
 
