@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import boto3
 
+from openai_webhooks_cli.local import wsgi_server
 from openai_webhooks_cli.local.moto_aws import start_server
 from tests.support.receiver_instance import SECRET
 from tests.support.templates import receiver_environment
@@ -32,8 +33,7 @@ def moto_server() -> Iterator[str]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = start_server()
     yield f"http://{server.host}:{server.port}"
-    server.shutdown()
-    server.server_close()
+    wsgi_server.stop(server)
 
 
 class MotoStack:

@@ -6,7 +6,6 @@ The real SDK talks to it: set OPENAI_BASE_URL to its `base_url`, and OPENAI_API_
 import json
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,11 +16,11 @@ from standardwebhooks import Webhook
 from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
-from werkzeug.serving import make_server
 
 from openai_webhooks import CATALOG
 from openai_webhooks_cli import samples
-from openai_webhooks_cli.local.openai_api import QuietHandler, RefusedError, error_answer
+from openai_webhooks_cli.local import wsgi_server
+from openai_webhooks_cli.local.openai_api import RefusedError, error_answer
 
 HANG_UP: Final = 0
 """A fault: the request takes effect, and its answer gets lost."""
@@ -69,17 +68,14 @@ class OpenAIStandIn:
         """Makes the hint of a secret."""
         self.on_request = on_request
         self._route = route
-        application = Request.application(self._respond)
-        self._server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=QuietHandler)
-        self.base_url = f"http://127.0.0.1:{self._server.port}/v1"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self._server = wsgi_server.start(Request.application(self._respond))
+        self.base_url = f"http://{self._server.host}:{self._server.port}/v1"
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        wsgi_server.stop(self._server)
 
     @property
     def environment(self) -> dict[str, str]:

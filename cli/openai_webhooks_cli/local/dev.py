@@ -21,11 +21,12 @@ from openai_webhooks_cli.apigw_event import PATH
 from openai_webhooks_cli.local.dev_page import DevPage
 from openai_webhooks_cli.local.http_api import AnsweredDelivery
 from openai_webhooks_cli.local.local_system import LocalSystem
-from openai_webhooks_cli.local.moto_aws import LOOPBACK, docker_bridge_addresses
+from openai_webhooks_cli.local.moto_aws import docker_bridge_addresses
 from openai_webhooks_cli.local.progress import progress
 from openai_webhooks_cli.local.sam_template import REGION
 from openai_webhooks_cli.local.subscribers import Arrival
 from openai_webhooks_cli.local.work_folder import end_on_signals, work_folder
+from openai_webhooks_cli.local.wsgi_server import LOOPBACK
 
 Happening = AnsweredDelivery | dict[str, Any] | str
 """A request, an event on the bus, or a text to print."""

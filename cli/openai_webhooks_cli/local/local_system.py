@@ -16,11 +16,12 @@ from watchfiles import PythonFilter, watch
 
 from openai_webhooks_cli.local.function_pool import Function, FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.http_api import AnsweredDelivery, HttpApi
-from openai_webhooks_cli.local.moto_aws import ACCOUNT, LOOPBACK, MotoAws
+from openai_webhooks_cli.local.moto_aws import ACCOUNT, MotoAws
 from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI, OpenAIRequest
 from openai_webhooks_cli.local.ports import listen
 from openai_webhooks_cli.local.sam_template import REGION, TemplateError
 from openai_webhooks_cli.local.subscribers import Arrival, Subscribers
+from openai_webhooks_cli.local.wsgi_server import LOOPBACK
 from openai_webhooks_cli.send import SendError, send
 
 ROOT = Path(__file__).resolve().parents[3]

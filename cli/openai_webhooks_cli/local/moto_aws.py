@@ -3,7 +3,6 @@
 import json
 import socket
 import struct
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +14,12 @@ from moto import backends
 from moto.events.models import EventPattern
 from moto.events.responses import EventsHandler
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.serving import BaseWSGIServer
 
-from openai_webhooks_cli.local import sam_template
+from openai_webhooks_cli.local import sam_template, wsgi_server
 from openai_webhooks_cli.local.function_pool import Function
 from openai_webhooks_cli.local.sam_template import REGION, TemplateError
+from openai_webhooks_cli.local.wsgi_server import LOOPBACK
 
 LAMBDA_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "embedded",
@@ -31,7 +31,6 @@ LAMBDA_ENVIRONMENT = {
 }
 """The variables that Lambda adds to the environment of every function."""
 
-LOOPBACK = "127.0.0.1"
 ACCOUNT = "123456789012"
 """The account id that moto uses."""
 
@@ -56,14 +55,11 @@ def docker_bridge_addresses() -> list[str]:
 
 
 def start_server(host: str = LOOPBACK, port: int = 0) -> BaseWSGIServer:
-    """Start moto's server in a thread. Stop it with `shutdown` and `server_close`.
+    """Start moto's server in a thread. End it with `wsgi_server.stop`.
 
     moto's own ThreadedMotoServer waits forever if the server cannot start.
     """
-    application = DomainDispatcherApplication(create_backend_app)
-    server = make_server(host, port, application, threaded=True, request_handler=MotoRequestHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
+    return wsgi_server.start(DomainDispatcherApplication(create_backend_app), host, port, MotoRequestHandler)
 
 
 def _test_event_pattern(handler: EventsHandler) -> str:
@@ -110,8 +106,7 @@ class MotoAws:
 
     def close(self) -> None:
         for server in self._servers:
-            server.shutdown()
-            server.server_close()
+            wsgi_server.stop(server)
 
     def client(self, service: Any) -> Any:
         """Return a boto3 client."""
@@ -132,7 +127,7 @@ class MotoAws:
         Raises TemplateError.
         """
         plan = sam_template.plan(path, prefix)
-        declared = plan.template["Parameters"].keys()
+        own = {name: value for name, value in (parameters or {}).items() if name in plan.parameters}
         secrets = {
             name: self.client("secretsmanager").create_secret(Name=f"{prefix}{name}", SecretString=value)["ARN"]
             for name, value in plan.secrets.items()
@@ -142,11 +137,7 @@ class MotoAws:
             cloudformation.create_stack(
                 StackName=stack_name,
                 TemplateBody=json.dumps(plan.template),
-                Parameters=[
-                    {"ParameterKey": name, "ParameterValue": value}
-                    for name, value in {**(parameters or {}), **secrets}.items()
-                    if name in declared
-                ],
+                Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in (own | secrets).items()],
             )
         except ClientError as error:
             raise TemplateError(f"The embedded AWS cannot deploy {path}: {error}") from None
@@ -160,7 +151,7 @@ class MotoAws:
             for name, properties in plan.functions.items()
         }
         workflows = {name: _definition(name, outputs) for name in plan.workflows}
-        return DeployedStack(functions, secrets, plan.routes, workflows, set(declared), outputs, plan.omitted)
+        return DeployedStack(functions, secrets, plan.routes, workflows, plan.parameters, outputs, plan.omitted)
 
     def _function(self, name: str, properties: dict[str, Any], outputs: dict[str, str], inbox: str | None) -> Function:
         return Function(

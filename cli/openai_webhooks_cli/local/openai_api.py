@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
-from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.utils import send_file
+
+from openai_webhooks_cli.local import wsgi_server
 
 API_KEY = "sk-local"  # the only key that the stand-in accepts
 _REMEMBERED = 1_000  # requests
@@ -79,10 +80,8 @@ class LocalOpenAI:
         self._on_end = on_end
         self._lock = threading.RLock()
         self._timers: list[threading.Timer] = []
-        application = Request.application(self._respond)
-        self._server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=QuietHandler)
-        self.base_url = f"http://127.0.0.1:{self._server.port}/v1"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self._server = wsgi_server.start(Request.application(self._respond))
+        self.base_url = f"http://{self._server.host}:{self._server.port}/v1"
 
     def __enter__(self) -> "LocalOpenAI":
         return self
@@ -93,8 +92,7 @@ class LocalOpenAI:
     def close(self) -> None:
         for timer in self._timers:
             timer.cancel()
-        self._server.shutdown()
-        self._server.server_close()
+        wsgi_server.stop(self._server)
 
     def end_response(self, response_id: str, status: str = "completed", **fields: Any) -> None:
         """End a response, as OpenAI does. `fields` replace those of the response. A response ends only once."""
@@ -202,12 +200,6 @@ def error_answer(status: int, message: str) -> Response:
     # Without the header, the SDK retries some errors after a pause.
     headers = {"x-should-retry": "false"}
     return Response(json.dumps({"error": error}), status, headers=headers, content_type="application/json")
-
-
-class QuietHandler(WSGIRequestHandler):
-    """Logs no requests."""
-
-    def log_request(self, *_: object) -> None: ...
 
 
 def _authorize(request: Request) -> None:

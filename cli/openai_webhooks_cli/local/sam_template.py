@@ -76,6 +76,8 @@ class Plan(NamedTuple):
     """Methods and paths of the HTTP APIs."""
     workflows: list[str]
     """The state machines. Outputs are `WORKFLOW/DefinitionString`, and `WORKFLOW/NAME` for each placeholder in it."""
+    parameters: set[str]
+    """The names of the parameters that it declares."""
     omitted: list[str]
     """What does not run here, for people: functions of other runtimes, and resources that the embedded AWS lacks."""
 
@@ -105,7 +107,8 @@ def plan(path: Path, prefix: str = "") -> Plan:
 
     absent = resources.keys() - created.keys()
     template["Resources"] = created
-    template.setdefault("Parameters", {}).update({name: {"Type": "String", "Default": name} for name in absent})
+    declared = set(template.setdefault("Parameters", {}))
+    template["Parameters"].update({name: {"Type": "String", "Default": name} for name in absent})
     buses = {name for name, _ in _of_type(resources, "AWS::Events::EventBus")}
     return Plan(
         template=_for_moto(template, absent=absent, buses=buses),
@@ -121,6 +124,7 @@ def plan(path: Path, prefix: str = "") -> Plan:
             for method in methods
         ],
         workflows=list(machines),
+        parameters=declared,
         omitted=omitted,
     )
 

@@ -351,7 +351,7 @@ def test_parameter_reaches_function(own_stack: Path, tmp_path: Path) -> None:
         assert dev.until(r"Plain failed: ValueError: (.*) \(app.py") == "a=b c"
 
 
-@pytest.mark.parametrize("parameter", ["Nothing=1", "Reply", "=1"])
+@pytest.mark.parametrize("parameter", ["Nothing=1", "PlainRole=1", "Reply", "=1"])
 def test_wrong_parameter_is_named(own_stack: Path, parameter: str) -> None:
     result = CliRunner().invoke(
         app, ["dev", "--port=0", "--aws-port=0", f"--template={own_stack}", "--parameter", parameter]

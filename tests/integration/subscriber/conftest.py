@@ -12,6 +12,7 @@ import botocore.session
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from openai_webhooks_cli.local import wsgi_server
 from openai_webhooks_cli.local.moto_aws import start_server
 from tests.support.subscriber_functions import FUNCTIONS, Starter, Table, forget_modules
 
@@ -24,8 +25,7 @@ def dynamodb() -> Iterator[DynamoDBClient]:
     session = boto3.Session("testing", "testing", region_name="us-east-1")
     with closing(session.client("dynamodb", endpoint_url=f"http://{server.host}:{server.port}")) as client:
         yield client
-    server.shutdown()
-    server.server_close()
+    wsgi_server.stop(server)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ No test may leave a rule or a queue of `listen`.
 
 import json
 import logging
-import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -13,8 +12,8 @@ from pathlib import Path
 import botocore.session
 import pytest
 from werkzeug import Request, Response
-from werkzeug.serving import make_server
 
+from openai_webhooks_cli.local import wsgi_server
 from tests.support.aws_calls import AwsCall, AwsFaults, record_calls
 from tests.support.deployed_receiver import DeployedReceiver, deployed_receiver
 from tests.support.local_server import LocalServer, local_server
@@ -80,11 +79,9 @@ def openai(receiver: DeployedReceiver, answers: list[int], monkeypatch: pytest.M
         receiver.publish(json.loads(request.get_data())["type"])
         return Response()
 
-    server = make_server("127.0.0.1", 0, Request.application(answer), threaded=True)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    with OpenAIStandIn(route=lambda _: f"http://127.0.0.1:{server.port}/") as stand_in:
+    server = wsgi_server.start(Request.application(answer))
+    with OpenAIStandIn(route=lambda _: f"http://{server.host}:{server.port}/") as stand_in:
         for name, value in stand_in.environment.items():
             monkeypatch.setenv(name, value)
         yield stand_in
-    server.shutdown()
-    server.server_close()
+    wsgi_server.stop(server)

@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,12 +19,12 @@ from moto.core.exceptions import JsonRESTError
 from moto.secretsmanager.models import SecretsManagerBackend
 from typer.testing import Result
 from werkzeug import Request, Response
-from werkzeug.serving import make_server
 
 from openai_webhooks import CATALOG, Unverified, decode_secret, verify
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.deployed import endpoint
 from openai_webhooks_cli.deployed.signing_secret import values
+from openai_webhooks_cli.local import wsgi_server
 from tests.support.deployed_receiver import DeployedReceiver
 from tests.support.openai_stand_in import HANG_UP, OpenAIStandIn
 
@@ -44,13 +43,11 @@ class Function:
         self.planted: list[int] = []
         """Status codes of the next answers."""
         self.publishes = True
-        self._server = make_server("127.0.0.1", 0, Request.application(self._respond), threaded=True)
-        self.url = f"http://127.0.0.1:{self._server.port}/"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self._server = wsgi_server.start(Request.application(self._respond))
+        self.url = f"http://{self._server.host}:{self._server.port}/"
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        wsgi_server.stop(self._server)
 
     def _respond(self, request: Request) -> Response:
         if self.planted:
