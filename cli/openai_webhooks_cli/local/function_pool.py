@@ -111,7 +111,7 @@ class _Process:
         self.number = number
         self._function = function
         self._log = log
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._failure: FunctionFailed | None = None
         self._is_ready = False
         self._position = log.stat().st_size if log.exists() else 0
@@ -152,16 +152,20 @@ class _Process:
                 raise self._failure
 
     def invoke(self, event: Any) -> Invocation:
-        self._send(event)
-        return self._receive(self._function.timeout)
+        with self._lock:
+            self._send(event)
+            return self._receive(self._function.timeout)
 
     def end(self) -> None:
+        """End the process at once. Another thread that invokes it gets FunctionFailed."""
         self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                with suppress(BrokenPipeError):
-                    pipe.close()
+        # The other thread reads to the end of the pipe first.
+        with self._lock:
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe:
+                    with suppress(BrokenPipeError):
+                        pipe.close()
 
     def _send(self, value: Any) -> None:
         assert self._process.stdin  # noqa: S101  # for mypy

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -191,6 +192,19 @@ def test_process_imports_only_standard_library() -> None:
     code = f"import runpy, sys; runpy.run_path({str(source)!r}); print(*(m for m in sys.modules if 'webhooks' in m))"
 
     assert subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+@pytest.mark.parametrize("attempt", range(5))  # the two threads can meet at several places
+def test_closing_fails_running_invocation(start: Start, tmp_path: Path, attempt: int) -> None:
+    pool = start()
+    pool.wait_until_ready()
+    with ThreadPoolExecutor() as threads:
+        invocation = threads.submit(pool.invoke, "hang")
+        wait_until(lambda: "handling hang" in (tmp_path / "SampleFunction-1.log").read_text(), "the invocation")
+        pool.close()
+
+        with pytest.raises(FunctionFailed, match=r"^its process ended with -9"):
+            invocation.result(timeout=10)
 
 
 def test_closing_ends_processes(start: Start) -> None:
