@@ -16,6 +16,7 @@ from werkzeug import Response
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.openai_api import LocalOpenAI, OpenAIRequest, RefusedError
+from tests.support.background import wait_until
 from tests.support.example_functions import aws_client, delivered, started, store_api_key
 from tests.support.moto_stack import moto_server, reset
 
@@ -203,7 +204,8 @@ def test_concurrent_duplicate_sends_no_request_and_succeeds(calls: Calls) -> Non
     with ThreadPoolExecutor(2) as threads:
         invocations = [threads.submit(calls.invoke, event) for _ in range(2)]
         ended, _ = wait(invocations, return_when=FIRST_COMPLETED, timeout=10)
-        requests = calls.requests(event)
+        # The copy can end before the request arrives, because its claim is refused first.
+        requests = wait_until(lambda: calls.requests(event), "a request")
         other_ended.set()
     [first] = ended
 

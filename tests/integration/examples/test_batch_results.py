@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import pytest
 from werkzeug import Response
 
@@ -420,16 +422,22 @@ def test_copy_stops_before_timeout_and_retry_continues(stage: Stage) -> None:
 
 def test_killed_copy_is_continued(stage: Stage) -> None:
     batch_id = stage.batch()
+    others = psutil.Process().children()
     pool = stage.changed_pool()
+    [process] = [child for child in psutil.Process().children() if child not in others]
 
     def die() -> Iterator[bytes]:
         yield LARGE[: PART + 1]
         stage.wait_for_part(batch_id)
-        pool.close()
+        process.kill()
         yield LARGE[PART + 1 :]
 
     stage.openai.on_request = answer_content(answer_of(die(), headers={"content-length": len(LARGE)}))
-    stage.fail(batch_id, pool=pool)
+    try:
+        failure = stage.fail(batch_id, pool=pool)
+    finally:
+        pool.close()
+    assert str(failure).startswith(f"its process ended with {-signal.SIGKILL}")
 
     stage.end(batch_id)
     assert stage.stored(batch_id)["output.jsonl"] == LARGE
