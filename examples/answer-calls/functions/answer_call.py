@@ -1,6 +1,7 @@
 """Answer an incoming SIP call: accept the callers on the allow-list, and reject everyone else.
 
-A caller waits, so everything slow happens at the start of an instance, before its first event.
+A caller waits, so everything slow happens before a call: the imports at the start of an instance, and the read of the
+API key each time that the schedule invokes the function.
 """
 
 import os
@@ -24,11 +25,14 @@ REJECT_STATUS_CODE = int(os.environ["REJECT_STATUS_CODE"])
 
 # Two attempts of 2 s fit in the function's time-out. The SDK imports its classes for calls here.
 CALLS = openai_client(timeout=2.0, max_retries=1).realtime.calls
-api_key()  # into the cache
 
 
 @log_event_id
 def handler(eventbridge_event: dict[str, Any], context: LambdaContext) -> None:
+    if eventbridge_event["source"] == "aws.events":
+        # The schedule. If this raises, so would a call: the alarm fires before one comes.
+        api_key()
+        return
     try:
         answer_call(eventbridge_event, context)
     except IdempotencyAlreadyInProgressError:

@@ -23,8 +23,8 @@ def openai_client(**options: Any) -> OpenAI:
 def api_key() -> str:
     """Return the key, from Secrets Manager or from the cache.
 
-    A function that must answer fast calls it at import, so that its first request finds the key in the cache. Raises
-    NoApiKey, and GetParameterError if Secrets Manager refuses or does not answer.
+    A function that must answer fast calls it before its first event, so that the event finds the key in the cache.
+    Raises NoApiKey, and GetParameterError if Secrets Manager refuses or does not answer.
     """
     name = os.environ["OPENAI_API_KEY_SECRET_NAME"]
     key = str(get_secret(name, max_age=300)).strip()

@@ -378,6 +378,39 @@ def test_wrong_api_key_fails_without_showing_it(start: Callable[..., Any], opena
     assert found(calls.output) == []
 
 
-def test_missing_api_key_fails_at_start(start: Callable[..., Any]) -> None:
-    with pytest.raises(FunctionFailed, match="Secrets Manager"), start(OpenAIApiKeySecretName="no-key"):
-        pass
+# https://docs.aws.amazon.com/eventbridge/latest/ref/events-ref-scheduled-event.html
+SCHEDULED: Final = {
+    "version": "0",
+    "id": "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa",
+    "detail-type": "Scheduled Event",
+    "source": "aws.events",
+    "account": "123456789012",
+    "time": "2015-10-08T16:53:06Z",
+    "region": "us-east-1",
+    "resources": ["arn:aws:events:us-east-1:123456789012:rule/KeepRunning"],
+    "detail": {},
+}
+
+
+def test_schedule_reads_api_key_before_call(start: Callable[..., Any], openai: LocalOpenAI, aws: str) -> None:
+    store_api_key(aws, "cached-key")
+    with start(AllowedCallers="*", OpenAIApiKeySecretName="cached-key") as pool:
+        calls = Calls(pool, openai)
+        before = len(openai.requests)
+        assert calls.invoke(SCHEDULED) == []
+        assert len(openai.requests) == before
+
+        # The call does not wait for Secrets Manager.
+        aws_client(aws, "secretsmanager").delete_secret(SecretId="cached-key", ForceDeleteWithoutRecovery=True)
+        event = calls.ring()
+        calls.invoke(event)
+
+    assert calls.state(event) == "accept"
+
+
+def test_missing_api_key_fails_schedule_and_call(start: Callable[..., Any], openai: LocalOpenAI) -> None:
+    with start(AllowedCallers="*", OpenAIApiKeySecretName="no-key") as pool:
+        calls = Calls(pool, openai)
+        for event in (SCHEDULED, calls.ring()):
+            with pytest.raises(FunctionFailed, match="Secrets Manager"):
+                calls.invoke(event)

@@ -268,6 +268,16 @@ def test_function_has_full_vcpu() -> None:
     assert STACK.properties("AnswerCallFunction")["MemorySize"] >= 1_769
 
 
+def test_schedule_keeps_instance_running_and_key_cached() -> None:
+    rule = STACK.properties("AnswerCallFunctionKeepRunning")
+    [target] = rule["Targets"]
+
+    # The cache of the API key holds it for 5 minutes. Lambda keeps an instance for longer than that.
+    assert rule["ScheduleExpression"] == "rate(5 minutes)"
+    assert target["Arn"] == {"Fn::GetAtt": ["AnswerCallFunction", "Arn"]}
+    assert "Input" not in target  # the function recognizes the schedule by the event's source
+
+
 def variables(**parameters: str) -> dict[str, Any]:
     stack = EXAMPLES["answer-calls"].at(**parameters)
     declared: dict[str, Any] = stack.value(stack.properties("AnswerCallFunction")["Environment"]["Variables"])
