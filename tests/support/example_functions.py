@@ -37,17 +37,18 @@ def started(
     openai: LocalOpenAI,
     logs: Path,
     references: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
     size: int = 1,
     **parameters: str,
 ) -> Iterator[FunctionPool]:
     """Run a function of an example until the end of the `with` statement, in `size` processes.
 
     `references` has the values of the stack's resources, such as `HandledEventsTable`. `parameters` are those of the
-    template.
+    template. `environment` overrides environment variables of the function.
     """
     stack = EXAMPLES[example].at(OpenAIBaseUrl=openai.base_url, **parameters)
     properties = stack.properties(logical_id)
-    environment = {name: str(value) for name, value in stack.value(variables(properties), references).items()}
+    declared = {name: str(value) for name, value in stack.value(variables(properties), references).items()}
     function = Function(
         name=logical_id,
         code=ROOT / "examples" / example / "functions",
@@ -55,10 +56,11 @@ def started(
         timeout=properties["Timeout"],
         memory=properties["MemorySize"],
         environment={
-            **environment,
+            **declared,
             **LAMBDA_ENVIRONMENT,
             "AWS_ENDPOINT_URL": aws_url,
             "AWS_LAMBDA_FUNCTION_NAME": logical_id,
+            **(environment or {}),
         },
         inbox=None,
     )

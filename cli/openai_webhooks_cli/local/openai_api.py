@@ -195,16 +195,17 @@ class LocalOpenAI:
 
 
 def error_answer(status: int, message: str) -> Response:
-    """Return an error as OpenAI answers it. The SDK does not retry it."""
+    """Return an error as OpenAI answers it."""
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-    # Without the header, the SDK retries some errors after a pause.
-    headers = {"x-should-retry": "false"}
+    headers = {"x-request-id": f"req_{secrets.token_hex(16)}"}
     return Response(json.dumps({"error": error}), status, headers=headers, content_type="application/json")
 
 
 def _authorize(request: Request) -> None:
-    if request.headers.get("authorization") != f"Bearer {API_KEY}":
-        raise RefusedError(401, "Incorrect API key provided.")
+    key = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if key != API_KEY:
+        # OpenAI quotes parts of the key too.
+        raise RefusedError(401, f"Incorrect API key provided: {key[:8]}****{key[-4:]}.")
 
 
 def _json(resource: dict[str, Any]) -> Response:

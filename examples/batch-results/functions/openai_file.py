@@ -24,7 +24,7 @@ class OutOfTime(Exception):
 
 
 class UnexpectedAnswer(Exception):
-    """OpenAI answered with bytes whose place in the file is unknown, or with fewer bytes than are stored."""
+    """OpenAI's answer has an unknown place in the file or an unknown length, or fewer bytes than are stored."""
 
 
 class IncompleteAnswer(Exception):
@@ -103,6 +103,8 @@ def _place_of(status_code: int, headers: Mapping[str, str]) -> _Place:
     if status_code == 200:
         # OpenAI does not document ranges. Where it ignores them, the answer is the whole file.
         length = headers.get("content-length")
+        if not length and "chunked" not in headers.get("transfer-encoding", ""):
+            raise UnexpectedAnswer("OpenAI's answer has no length, so nobody would notice if a part were missing.")
         return _Place(0, int(length) if length and not is_encoded else None)
     found = re.fullmatch(r"bytes ([0-9]+)-[0-9]+/([0-9]+)", content_range)
     # The range of an encoded file counts encoded bytes.

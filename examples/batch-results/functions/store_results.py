@@ -7,8 +7,6 @@ event `batch.results.stored` at least once. So a failed or repeated event needs 
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import boto3
@@ -20,7 +18,7 @@ from openai_file import copy_file
 from openai_webhooks import BatchCancelledWebhookEvent, BatchCompletedWebhookEvent, BatchExpiredWebhookEvent, parse
 from openai_webhooks_subscriber.events import UnexpectedEvent
 from openai_webhooks_subscriber.logs import log_event_id, logger
-from openai_webhooks_subscriber.openai_api import openai_client
+from openai_webhooks_subscriber.openai_api import explain_refusal, openai_client
 from resumable_upload import ResumableUpload
 
 BUCKET = os.environ["RESULTS_BUCKET_NAME"]
@@ -42,24 +40,20 @@ class BatchNotFound(Exception):
     """OpenAI does not know the batch. The text says what to do."""
 
 
-class KeyRefused(Exception):
-    """OpenAI refuses the API key. The text names its secret."""
-
-
 class EventNotPublished(Exception):
     """EventBridge did not accept the event. The text has the reason."""
 
 
 @log_event_id
+@explain_refusal()
 def handler(eventbridge_event: dict[str, Any], context: LambdaContext) -> None:
     batch_id = batch_id_of(eventbridge_event)
-    with _explain_refusal():
-        batch = _ended_batch(batch_id)
-        files = {
-            name: _store(batch_id, name, file_id, context)
-            for name, file_id in (("output", batch.output_file_id), ("errors", batch.error_file_id))
-            if file_id
-        }
+    batch = _ended_batch(batch_id)
+    files = {
+        name: _store(batch_id, name, file_id, context)
+        for name, file_id in (("output", batch.output_file_id), ("errors", batch.error_file_id))
+        if file_id
+    }
     # A warning about a field of another type would log its value.
     facts = batch.model_dump(mode="json", include=set(SUMMARIZED), warnings=False)
     summary = {"batch_id": batch_id, **facts, "files": files}
@@ -118,15 +112,3 @@ def _publish(summary: dict[str, Any], summary_key: str) -> None:
     if answer["FailedEntryCount"]:
         [result] = answer["Entries"]
         raise EventNotPublished(f"{result.get('ErrorCode')}: {result.get('ErrorMessage')}")
-
-
-@contextmanager
-def _explain_refusal() -> Iterator[None]:
-    try:
-        yield
-    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-        # Without OpenAI's text, which quotes parts of the key.
-        raise KeyRefused(
-            f"OpenAI answered {error.status_code}. The API key in the secret {API_KEY_SECRET} is wrong, or it may not "
-            "read batches and files. The function uses a new key within 5 minutes."
-        ) from None

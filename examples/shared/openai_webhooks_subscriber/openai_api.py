@@ -1,10 +1,18 @@
 """A client of OpenAI's API, whose key is in AWS Secrets Manager."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from aws_lambda_powertools.utilities.parameters import get_secret
-from openai import OpenAI
+import boto3
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from openai import APIStatusError, AuthenticationError, OpenAI, PermissionDeniedError
+
+from openai_webhooks_subscriber.aws import CONFIG
+
+_SECRETS = SecretsProvider(boto3_client=boto3.client("secretsmanager", config=CONFIG))
+_KEPT = 300  # seconds
 
 
 class NoApiKey(Exception):
@@ -20,14 +28,14 @@ def openai_client(**options: Any) -> OpenAI:
     return OpenAI(api_key=api_key, **options)
 
 
-def api_key() -> str:
+def api_key(*, refresh: bool = False) -> str:
     """Return the key, from Secrets Manager or from the cache.
 
-    A function that must answer fast calls it before its first event, so that the event finds the key in the cache.
-    Raises NoApiKey, and GetParameterError if Secrets Manager refuses or does not answer.
+    A function that must answer fast refreshes the cache before an event comes. Raises NoApiKey, and GetParameterError
+    if Secrets Manager refuses or does not answer.
     """
     name = os.environ["OPENAI_API_KEY_SECRET_NAME"]
-    key = str(get_secret(name, max_age=300)).strip()
+    key = str(_SECRETS.get(name, max_age=_KEPT, force_fetch=refresh)).strip()
     # A header cannot contain anything else, and the error of the HTTP library would show the key.
     if not key.startswith("sk-") or not key.isascii() or not key.isprintable() or " " in key:
         raise NoApiKey(
@@ -35,3 +43,22 @@ def api_key() -> str:
             f'aws secretsmanager put-secret-value --secret-id {name} --secret-string "$OPENAI_API_KEY"'
         )
     return key
+
+
+@contextmanager
+def explain_refusal() -> Iterator[None]:
+    """Replace the text of OpenAI's errors, which can quote the request and parts of the API key.
+
+    An error keeps its class, because workflows match its name. Decorate a handler with it, so that no text of OpenAI
+    reaches the log.
+    """
+    try:
+        yield
+    except APIStatusError as error:
+        facts = filter(None, (error.code or error.type, error.param, error.request_id))
+        text = f"OpenAI answered {error.status_code} ({', '.join(facts)})."
+        if isinstance(error, AuthenticationError | PermissionDeniedError):
+            name = os.environ["OPENAI_API_KEY_SECRET_NAME"]
+            text += f" The API key in the secret {name} is wrong, or it may not do this."
+            text += f" The function uses a new key within {_KEPT // 60} minutes."
+        raise type(error)(text, response=error.response, body=None) from None

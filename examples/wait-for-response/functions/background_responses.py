@@ -5,7 +5,8 @@ from openai import APIStatusError, NotFoundError
 from openai_webhooks_subscriber.logs import logger
 from openai_webhooks_subscriber.openai_api import openai_client
 
-OPENAI = openai_client(timeout=15)
+# Step Functions and Lambda retry the functions. The SDK's own retries could wait longer than a function may run.
+OPENAI = openai_client(timeout=15, max_retries=0)
 
 FINAL = {"completed", "failed", "cancelled", "incomplete"}
 """The states that a response does not leave."""

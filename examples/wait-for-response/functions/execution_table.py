@@ -5,7 +5,9 @@ import time
 
 import boto3
 
-_DYNAMODB = boto3.client("dynamodb")
+from openai_webhooks_subscriber.aws import CONFIG
+
+_DYNAMODB = boto3.client("dynamodb", config=CONFIG)
 _NAME = os.environ["EXECUTIONS_TABLE_NAME"]
 
 # Longer than the longest ResponseTimeoutSeconds, plus the time in which EventBridge and Lambda retry.

@@ -15,6 +15,7 @@ from openai_webhooks import (
 )
 from openai_webhooks_subscriber.events import UnexpectedEvent
 from openai_webhooks_subscriber.logs import log_event_id, logger
+from openai_webhooks_subscriber.openai_api import explain_refusal
 from response_outcome import failure_of, output_of
 from task_token import read_task_token
 from waiting_task import fail, succeed
@@ -26,6 +27,7 @@ class NotEnded(Exception):
 
 # Without handle_once: a task ends only once, so a second event of the response changes nothing.
 @log_event_id
+@explain_refusal()
 def handler(eventbridge_event: dict[str, Any], _context: LambdaContext) -> None:
     response_id = ended_response(eventbridge_event["detail"])
     try:
@@ -36,7 +38,7 @@ def handler(eventbridge_event: dict[str, Any], _context: LambdaContext) -> None:
         return
     token = read_task_token(response.metadata)
     if token is None:
-        logger.info("Response not started by the workflow", response_id=response_id)
+        logger.info("Response not started by this workflow", response_id=response_id)
         return
     # The response decides, not the event: events can arrive late and in any order.
     if response.status not in FINAL:

@@ -3,18 +3,21 @@
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from openai import APIError
 
 from background_responses import OPENAI, cancel
 from execution_table import add_response
 from openai_webhooks_subscriber.logs import logger
+from openai_webhooks_subscriber.openai_api import explain_refusal
 from task_token import InvalidInput, with_task_token
 from waiting_task import is_waiting
 
-# Without the SDK's own retries, which could wait longer than the function may run. The workflow retries instead.
-_CLIENT = OPENAI.with_options(max_retries=0, timeout=30)
+# OpenAI can start a response although its answer comes too late, and the retry would start another one.
+_CLIENT = OPENAI.with_options(timeout=30)
 
 
 @logger.inject_lambda_context(correlation_id_path="execution_arn", log_event=False)
+@explain_refusal()
 def handler(task: dict[str, Any], _context: LambdaContext) -> None:
     # As `extra_body`, so that every key is sent as a field of the request. As arguments, keys such as `extra_headers`
     # would change the SDK's own options.
@@ -25,8 +28,11 @@ def handler(task: dict[str, Any], _context: LambdaContext) -> None:
         add_response(task["execution_arn"], response.id)
         waiting = is_waiting(task["task_token"])
     except Exception:
-        # The workflow fails, or retries with a new token. Nobody waits for this response.
-        cancel(response.id)
+        # The execution fails, so nobody waits for this response.
+        try:
+            cancel(response.id)
+        except APIError:
+            logger.warning("Response not canceled", response_id=response.id)
         raise
     if waiting:
         logger.info("Response started", response_id=response.id)

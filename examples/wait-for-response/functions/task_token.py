@@ -1,8 +1,11 @@
 """The task token of Step Functions, in the metadata of the response.
 
 The token travels with the request. No event can arrive before the token is stored, and no crash can separate the two.
+The names of its keys have the stack's id: several stacks can start responses of the same OpenAI project, and each of
+them gets the events of all.
 """
 
+import os
 from collections.abc import Mapping
 from itertools import batched
 from typing import Any
@@ -32,10 +35,15 @@ def with_task_token(metadata: Mapping[str, Any] | None, token: str) -> dict[str,
             f"metadata has a key that starts with {_PREFIX}. The workflow uses these keys. Rename yours."
         )
     parts = ("".join(part) for part in batched(token, _MAX_VALUE, strict=False))
-    return own | {f"{_PREFIX}{number}": part for number, part in enumerate(parts, start=1)}
+    return own | dict(zip(_keys(), parts, strict=False))
 
 
 def read_task_token(metadata: Mapping[str, str] | None) -> str | None:
-    """Return the token, or None if the response was not started by the workflow."""
-    keys = (f"{_PREFIX}{number}" for number in range(1, _TOKEN_KEYS + 1))
-    return "".join((metadata or {}).get(key, "") for key in keys) or None
+    """Return the token, or None if the response was not started by this stack."""
+    return "".join((metadata or {}).get(key, "") for key in _keys()) or None
+
+
+def _keys() -> list[str]:
+    # arn:aws:cloudformation:REGION:ACCOUNT:stack/NAME/UUID. OpenAI accepts 64 characters in the name of a key.
+    stack = os.environ["STACK_ID"].rpartition("/")[2]
+    return [f"{_PREFIX}{stack}_{number}" for number in range(1, _TOKEN_KEYS + 1)]

@@ -2,7 +2,9 @@
 
 import boto3
 
-_STEP_FUNCTIONS = boto3.client("stepfunctions")
+from openai_webhooks_subscriber.aws import CONFIG
+
+_STEP_FUNCTIONS = boto3.client("stepfunctions", config=CONFIG)
 
 # The task ended before, or its execution did: it was stopped, or its time was up.
 _ENDED = (

@@ -15,10 +15,12 @@ from werkzeug import Response
 
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool
-from openai_webhooks_cli.local.openai_api import LocalOpenAI, OpenAIRequest, RefusedError
+from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI, OpenAIRequest, RefusedError
 from tests.support.background import wait_until
 from tests.support.example_functions import aws_client, delivered, started, store_api_key
+from tests.support.faulty_proxy import FaultyProxy
 from tests.support.moto_stack import moto_server, reset
+from tests.support.templates import EXAMPLES
 
 NUMBER: Final = "+14155550100"
 CANARY: Final = "canary-7d1f"
@@ -144,6 +146,14 @@ def line(event: dict[str, Any], answer: str, reason: str) -> dict[str, str]:
 
 
 ACCEPT: Final = ("calls.accept", {"type": "realtime", "model": "gpt-realtime", "instructions": "Be kind."})
+ACCEPT_BY_DEFAULT: Final = (
+    "calls.accept",
+    {
+        "type": "realtime",
+        "model": "gpt-realtime",
+        "instructions": EXAMPLES["answer-calls"].defaults.parameters["Instructions"]["Default"],
+    },
+)
 REJECT: Final = ("calls.reject", {"status_code": 603})
 CALLERS: Final[dict[str, tuple[list[tuple[str, str]], tuple[str, Any], str]]] = {
     "allowed": ([("To", "sip:+18005550100@host"), ("From", FROM)], ACCEPT, "caller_allowed"),
@@ -214,13 +224,16 @@ def test_concurrent_duplicate_sends_no_request_and_succeeds(calls: Calls) -> Non
     assert all(invocation.result() for invocation in invocations)
 
 
-def test_server_error_is_retried_once(calls: Calls) -> None:
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "30"}, {"x-should-retry": "false"}], ids=str)
+def test_server_error_is_retried_at_once(calls: Calls, headers: dict[str, str]) -> None:
     event = calls.ring()
     attempts = count(1)
-    calls.openai.on_request = lambda _: Response(status=500) if next(attempts) == 1 else None
+    calls.openai.on_request = lambda _: Response(status=503, headers=headers) if next(attempts) == 1 else None
 
     calls.invoke(event)
 
+    first, second = (request.time for request in calls.openai.requests if request.id == call_id(event))
+    assert second - first < 1
     assert calls.requests(event) == [ACCEPT, ACCEPT]
     assert calls.state(event) == "accept"
 
@@ -254,20 +267,15 @@ def test_call_that_no_longer_rings_is_logged(calls: Calls, status: int, caller: 
     assert (logged["level"], logged["status"], logged["call_id"]) == ("WARNING", status, call_id(event))
 
 
-@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize("status", [400, 401, 403, 429])
 def test_refused_request_fails(calls: Calls, status: int) -> None:
     event = calls.ring()
-    calls.openai.on_request = lambda _: refuse_without_canary(status)
+    calls.openai.on_request = partial(refuse, status)
 
-    with pytest.raises(FunctionFailed, match=str(status)):
+    with pytest.raises(FunctionFailed, match=f"OpenAI answered {status} "):
         calls.invoke(event)
 
     assert len(calls.requests(event)) == 1
-
-
-def refuse_without_canary(status: int) -> None:
-    # The SDK's errors quote OpenAI's message.
-    raise RefusedError(status, "Refused.")
 
 
 def test_answer_after_timeout_counts_as_answered(calls: Calls) -> None:
@@ -393,19 +401,41 @@ SCHEDULED: Final = {
 
 
 def test_schedule_reads_api_key_before_call(start: Callable[..., Any], openai: LocalOpenAI, aws: str) -> None:
-    store_api_key(aws, "cached-key")
-    with start(AllowedCallers="*", OpenAIApiKeySecretName="cached-key") as pool:
+    store_api_key(aws, "read-key", "sk-wrong")
+    secrets_manager = aws_client(aws, "secretsmanager")
+    with start(AllowedCallers="*", OpenAIApiKeySecretName="read-key") as pool:
         calls = Calls(pool, openai)
         before = len(openai.requests)
+        assert calls.invoke(SCHEDULED) == []
+        secrets_manager.put_secret_value(SecretId="read-key", SecretString=API_KEY)
+        # Although the first key is still in the cache.
         assert calls.invoke(SCHEDULED) == []
         assert len(openai.requests) == before
 
         # The call does not wait for Secrets Manager.
-        aws_client(aws, "secretsmanager").delete_secret(SecretId="cached-key", ForceDeleteWithoutRecovery=True)
+        secrets_manager.delete_secret(SecretId="read-key", ForceDeleteWithoutRecovery=True)
         event = calls.ring()
         calls.invoke(event)
 
     assert calls.state(event) == "accept"
+
+
+@pytest.mark.parametrize("service", ["DYNAMODB", "SECRETS_MANAGER"])
+def test_connection_that_died_delays_call(
+    start: Callable[..., Any], openai: LocalOpenAI, aws: str, service: str
+) -> None:
+    proxy = FaultyProxy(aws)
+    try:
+        with start(AllowedCallers="*", environment={f"AWS_ENDPOINT_URL_{service}": proxy.url}) as pool:
+            calls = Calls(pool, openai)
+            event = calls.ring()
+            proxy.fail("hangs once")
+            calls.invoke(event)
+    finally:
+        proxy.close()
+
+    assert proxy.requests > 1
+    assert calls.requests(event) == [ACCEPT_BY_DEFAULT]
 
 
 def test_missing_api_key_fails_schedule_and_call(start: Callable[..., Any], openai: LocalOpenAI) -> None:

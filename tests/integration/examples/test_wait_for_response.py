@@ -1,7 +1,8 @@
 """The workflow's functions: what they do to OpenAI's responses and to the tasks of Step Functions."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from moto.stepfunctions.responses import StepFunctionResponse
 from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI, OpenAIRequest, RefusedError
 from tests.support.example_functions import aws_client, delivered, started, store_api_key
+from tests.support.faulty_proxy import FaultyProxy
 from tests.support.moto_stack import moto_server
 from tests.support.templates import EXAMPLES
 
@@ -23,6 +25,7 @@ TABLE: Final = "executions-of-wait-for-response"
 KEY_NAME: Final = "key-of-wait-for-response"
 PROMPT: Final = "A prompt that no log may contain."
 ANSWER: Final = "An answer that no log may contain."
+STACK_ID: Final = "arn:aws:cloudformation:us-east-1:123456789012:stack/wait/6b9f2d10"
 TOKEN_LENGTH: Final = 1_100
 """Real tokens have about 700 characters, and up to 2,048."""
 
@@ -108,7 +111,7 @@ class System:
         def refuse(request: OpenAIRequest) -> None:
             if request.action == action:
                 self.openai.on_request = lambda _: None
-                raise RefusedError(status, "Refused.")
+                raise RefusedError(status, f"Refused: {PROMPT}")
 
         self.openai.on_request = refuse
 
@@ -118,7 +121,7 @@ class System:
 
 def token_of(response: dict[str, Any]) -> str:
     metadata = response["metadata"] or {}
-    return "".join(metadata.get(f"task_token_{number}", "") for number in range(1, 5))
+    return "".join(metadata.get(f"task_token_6b9f2d10_{number}", "") for number in range(1, 5))
 
 
 @pytest.fixture(scope="module")
@@ -150,23 +153,33 @@ def processes(aws_url: str, logs: Path) -> Iterator[System]:
                 StepFunctionResponse, name, lambda request, parameters=parameters: tasks.call(request, *parameters)
             )
 
-        def function(name: str) -> Any:
-            return started(
-                EXAMPLE,
-                name,
-                aws_url=aws_url,
-                openai=openai,
-                logs=logs,
-                references={"ExecutionsTable": TABLE},
-                OpenAIApiKeySecretName=KEY_NAME,
-            )
-
         with (
-            function("StartResponseFunction") as starting,
-            function("OnResponseEndedFunction") as ending,
-            function("CancelResponseFunction") as canceling,
+            function("StartResponseFunction", openai, aws_url, logs) as starting,
+            function("OnResponseEndedFunction", openai, aws_url, logs) as ending,
+            function("CancelResponseFunction", openai, aws_url, logs) as canceling,
         ):
             yield System(openai, tasks, starting, ending, canceling, aws_client(aws_url, "dynamodb"))
+
+
+def function(
+    name: str,
+    openai: LocalOpenAI,
+    aws_url: str,
+    logs: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    key_name: str = KEY_NAME,
+) -> AbstractContextManager[FunctionPool]:
+    return started(
+        EXAMPLE,
+        name,
+        aws_url=aws_url,
+        openai=openai,
+        logs=logs,
+        references={"ExecutionsTable": TABLE, "AWS::StackId": STACK_ID},
+        environment=environment,
+        OpenAIApiKeySecretName=key_name,
+    )
 
 
 @pytest.fixture
@@ -239,7 +252,7 @@ def test_request_is_sent_as_background_response(system: System) -> None:
     tokens = {key for key in request.body["metadata"] if key != "user"}
     assert request.body == task["request"] | {"background": True, "metadata": request.body["metadata"]}
     assert request.body["metadata"]["user"] == "42"
-    assert tokens == {"task_token_1", "task_token_2", "task_token_3"}
+    assert tokens == {f"task_token_6b9f2d10_{number}" for number in (1, 2, 3)}
     assert request.headers["Authorization"] == f"Bearer {API_KEY}"
 
 
@@ -374,6 +387,41 @@ def test_response_that_nobody_waits_for_is_canceled(system: System) -> None:
     assert system.status(response_id) == "cancelled"
 
 
+def test_failed_cancellation_keeps_error_of_start(system: System) -> None:
+    task = system.new_task()
+
+    def refuse() -> None:
+        system.refuse_once("responses.cancel", 503)
+        raise AWSError("Not allowed.", "AccessDeniedException")
+
+    system.tasks.before_heartbeat = refuse
+
+    # The workflow would retry OpenAI's error, which means a second response.
+    with pytest.raises(FunctionFailed, match="AccessDeniedException"):
+        system.starting.invoke(task)
+
+    # The execution fails, and its status event cancels what the table names.
+    system.stop(task)
+    assert [system.status(response_id) for response_id in system.responses_of(task)] == ["cancelled"]
+
+
+def test_database_that_hangs_fails_start_and_cancels_response(system: System, aws_url: str, logs: Path) -> None:
+    proxy = FaultyProxy(aws_url)
+    task = system.new_task()
+    try:
+        with function(
+            "StartResponseFunction", system.openai, aws_url, logs, {"AWS_ENDPOINT_URL_DYNAMODB": proxy.url}
+        ) as starting:
+            proxy.fail("hangs")
+            with pytest.raises(FunctionFailed, match="ReadTimeoutError"):
+                starting.invoke(task)
+    finally:
+        proxy.close()
+
+    [response_id] = system.responses_of(task)
+    assert system.status(response_id) == "cancelled"
+
+
 @pytest.mark.parametrize("status", [400, 409])
 def test_refused_cancellation_of_ended_response_is_fine(system: System, status: int) -> None:
     task = system.new_task()
@@ -491,23 +539,17 @@ def test_event_that_openai_does_not_answer_can_be_retried(system: System) -> Non
 
 
 def test_wrong_api_key_fails_start_with_its_own_error(system: System, aws_url: str, logs: Path) -> None:
-    store_api_key(aws_url, "wrong-key-of-wait-for-response", "sk-wrong-canary")
-    task = system.new_task()
+    # OpenAI's answer quotes the start and the end of the key.
+    wrong = "sk-wrong-key-canary"
+    store_api_key(aws_url, "wrong-key", wrong)
     with (
-        started(
-            EXAMPLE,
-            "StartResponseFunction",
-            aws_url=aws_url,
-            openai=system.openai,
-            logs=logs,
-            references={"ExecutionsTable": TABLE},
-            OpenAIApiKeySecretName="wrong-key-of-wait-for-response",
-        ) as function,
-        pytest.raises(FunctionFailed, match=r"^AuthenticationError: ") as failure,
+        function("StartResponseFunction", system.openai, aws_url, logs, key_name="wrong-key") as starting,
+        pytest.raises(FunctionFailed, match=r"^AuthenticationError: .*secret wrong-key ") as failure,
     ):
-        function.invoke(task)
+        starting.invoke(system.new_task())
 
-    assert "canary" not in f"{failure.value}{failure.value.details}{failure.value.log}"
+    written = f"{failure.value}{failure.value.details}{failure.value.log}"
+    assert not [part for part in (wrong[:8], wrong[-4:]) if part in written]
 
 
 def test_logs_have_no_token_and_no_text(system: System, logs: Path) -> None:

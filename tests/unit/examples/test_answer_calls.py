@@ -272,8 +272,8 @@ def test_schedule_keeps_instance_running_and_key_cached() -> None:
     rule = STACK.properties("AnswerCallFunctionKeepRunning")
     [target] = rule["Targets"]
 
-    # The cache of the API key holds it for 5 minutes. Lambda keeps an instance for longer than that.
-    assert rule["ScheduleExpression"] == "rate(5 minutes)"
+    # The API key stays in the cache for 5 minutes. Lambda keeps an instance for longer than that.
+    assert rule["ScheduleExpression"] == "rate(4 minutes)"
     assert target["Arn"] == {"Fn::GetAtt": ["AnswerCallFunction", "Arn"]}
     assert "Input" not in target  # the function recognizes the schedule by the event's source
 

@@ -1,11 +1,15 @@
 """The template that stores batch results: which events it handles, what its function may do, and what is kept."""
 
 import json
+from types import SimpleNamespace
 from typing import Any, Final
 
+import httpx2
 import pytest
 from moto.events.models import EventPattern
+from openai import OpenAI
 
+from openai_file import UnexpectedAnswer, copy_file
 from openai_webhooks import CATALOG
 from tests.support.templates import EXAMPLES, Stack
 
@@ -95,3 +99,13 @@ def matches(stack: Stack, event_type: str) -> bool:
     rule = stack.properties("OnBatchEndedFunctionRule")
     event: Any = {"source": "openai.com", "detail-type": event_type, "detail": {"type": event_type}}
     return EventPattern.load(json.dumps(stack.value(rule["EventPattern"]))).matches_event(event)
+
+
+def test_answer_without_length_is_not_stored() -> None:
+    """The end of such an answer looks like a connection that breaks."""
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, stream=httpx2.ByteStream(b"results")))
+    client = OpenAI(api_key="sk-1", http_client=httpx2.Client(transport=transport))
+    upload: Any = SimpleNamespace(key="output.jsonl", size=0, is_complete=False)
+
+    with pytest.raises(UnexpectedAnswer, match="length"):
+        copy_file(client, "file-1", upload, remaining_ms=lambda: 900_000)

@@ -1,6 +1,7 @@
 """The token in the metadata, what the workflow learns about a response, and what is special in the template."""
 
 import json
+from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ from tests.support.paths import ROOT
 from tests.support.templates import EXAMPLES
 
 STACK: Final = EXAMPLES["wait-for-response"].defaults
+STACK_ID: Final = "arn:aws:cloudformation:us-east-1:123456789012:stack/wait/6b9f2d10-1c5e-11f0-9f0b-0affc01d5a2b"
+KEY: Final = "task_token_6b9f2d10-1c5e-11f0-9f0b-0affc01d5a2b_"
 LIMIT: Final = 262_144
 """Bytes of a task's output: https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html"""
 ASL_SCHEMA: Final = json.loads(
@@ -35,6 +38,13 @@ def response(status: str = "completed", *, text: str = "Hello.", **fields: Any) 
 # ---- The token in the metadata ----
 
 
+@pytest.fixture(autouse=True, scope="module")
+def stack_id() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("STACK_ID", STACK_ID)
+        yield
+
+
 @given(token=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=2048))
 def test_token_returns_from_metadata(token: str) -> None:
     metadata = with_task_token({"user": "42"}, token)
@@ -47,7 +57,8 @@ def test_token_returns_from_metadata(token: str) -> None:
 def test_token_uses_few_keys_of_allowed_length(length: int, keys: int) -> None:
     metadata = with_task_token(None, "t" * length)
 
-    assert list(metadata) == [f"task_token_{number}" for number in range(1, keys + 1)]
+    assert list(metadata) == [f"{KEY}{number}" for number in range(1, keys + 1)]
+    assert max(map(len, metadata)) <= 64
     assert max(map(len, metadata.values())) <= 512
 
 
@@ -76,8 +87,16 @@ def test_users_metadata_is_not_changed() -> None:
     assert metadata == {"user": "42"}
 
 
-@pytest.mark.parametrize("metadata", [None, {}, {"user": "42"}, {"task_token": "x"}, {"task_token_1": ""}])
+@pytest.mark.parametrize("metadata", [None, {}, {"user": "42"}, {"task_token": "x"}, {f"{KEY}1": ""}])
 def test_other_metadata_has_no_token(metadata: dict[str, str] | None) -> None:
+    assert read_task_token(metadata) is None
+
+
+def test_token_of_another_stack_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = with_task_token(None, "token")
+
+    monkeypatch.setenv("STACK_ID", STACK_ID.replace("6b9f2d10", "7c0a3e21"))
+
     assert read_task_token(metadata) is None
 
 
@@ -210,8 +229,10 @@ def test_ends_of_responses_reach_function(event_type: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED", "PENDING_REDRIVE"])
-def test_stopped_executions_reach_canceling_function(status: str) -> None:
-    assert matches("CancelResponseFunctionRule", status_change(status)) == (status in {"TIMED_OUT", "ABORTED"})
+def test_executions_without_result_reach_canceling_function(status: str) -> None:
+    without_result = {"TIMED_OUT", "ABORTED", "FAILED"}
+
+    assert matches("CancelResponseFunctionRule", status_change(status)) == (status in without_result)
 
 
 def test_executions_of_other_workflows_reach_nothing() -> None:
