@@ -55,8 +55,8 @@ def dev(
         typer.Option(
             "--template",
             metavar="FILE",
-            help="SAM template of a stack to run next to the receiver. You can repeat this option. By default, the "
-            "template of the example.",
+            help="SAM template of a stack to run next to the receiver. You can repeat this option. By default, "
+            "examples/subscriber/template.yaml.",
         ),
     ] = None,
     parameters: Annotated[
@@ -167,6 +167,8 @@ def events(
     elif write_schemas:
         schemas.write_schemas(write_schemas)
         console.print(f"Wrote {len(CATALOG)} schemas to {write_schemas}.")
+    elif event_type is None and schema:
+        _fail("Name a type: openai-webhooks events TYPE --schema. To list the types, run `openai-webhooks events`.")
     elif event_type is None:
         width = max(map(len, CATALOG))
         for known_type, event_class in CATALOG.items():

@@ -12,8 +12,7 @@ from moto.events.models import Archive, Replay, ReplayState, events_backends
 
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.deployed import archived_events, stack
-from openai_webhooks_cli.local.moto_aws import ACCOUNT
-from openai_webhooks_cli.local.sam_template import REGION
+from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
 from tests.support.deployed_receiver import DeployedReceiver
 
 DAY: Final = 86_400

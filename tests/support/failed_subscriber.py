@@ -6,8 +6,7 @@ import zipfile
 from typing import Any, Final
 
 from openai_webhooks_cli import samples
-from openai_webhooks_cli.local.moto_aws import ACCOUNT
-from openai_webhooks_cli.local.sam_template import REGION
+from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
 from tests.support.deployed_receiver import DeployedReceiver
 
 RULE: Final = "orders"

@@ -19,8 +19,8 @@ from moto.iam.models import Role, iam_backends
 
 from openai_webhooks_cli.local import sam_template
 from openai_webhooks_cli.local.function_pool import Function
-from openai_webhooks_cli.local.moto_aws import ACCOUNT, LAMBDA_ENVIRONMENT, DeployedStack, MotoAws
-from openai_webhooks_cli.local.sam_template import REGION
+from openai_webhooks_cli.local.moto_aws import LAMBDA_ENVIRONMENT, DeployedStack, MotoAws
+from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
 
 BASIC_EXECUTION: Final = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
 """AWS's own policy for Lambda's logs. moto does not have it."""

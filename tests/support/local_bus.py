@@ -5,8 +5,8 @@ from typing import Any
 
 import boto3
 
-from openai_webhooks_cli.local.moto_aws import ACCOUNT, LAMBDA_ENVIRONMENT
-from openai_webhooks_cli.local.sam_template import REGION
+from openai_webhooks_cli.local.moto_aws import LAMBDA_ENVIRONMENT
+from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
 
 
 class Bus:

@@ -61,7 +61,10 @@ def run(
                 on_answer=happenings.put,
                 on_problem=happenings.put,
                 on_arrival=arrivals.put,
-                on_openai_request=lambda request: happenings.put(f"OpenAI  {request.action} {request.id}".rstrip()),
+                on_openai_answer=lambda request, status: happenings.put(
+                    f"{f'{status} from OpenAI':<18} {request.action} {request.id}".rstrip()
+                ),
+                on_workflow_end=happenings.put,
             ) as system,
         ):
             page = DevPage(system.http_api.url, secret)
@@ -116,7 +119,8 @@ def _introduction(system: LocalSystem, secret: str, logs: Path, *, with_page: bo
     yield f"Try a command for deployed stacks:\n  {command} listen{endpoint}\n"
     for arn in system.workflows:
         start = f"aws stepfunctions start-execution --region {REGION} --endpoint-url {aws_url}"
-        yield f"Start a workflow:\n  {start} --state-machine-arn {arn} --input '{{}}'\n"
+        keys = "AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
+        yield f"Start a workflow:\n  {keys} {start} --state-machine-arn {arn} --input '{{}}'\n"
     yield "Save a file of a function to reload it. Press Ctrl-C to stop.\n"
 
 

@@ -30,7 +30,8 @@ class Function(NamedTuple):
 
     @property
     def short_name(self) -> str:
-        return self.name.removesuffix("Function")
+        """The logical id, without the stack's prefix."""
+        return self.name.rpartition("-")[2].removesuffix("Function")
 
 
 class Invocation(NamedTuple):

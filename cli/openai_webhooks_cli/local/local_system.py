@@ -16,10 +16,10 @@ from watchfiles import PythonFilter, watch
 
 from openai_webhooks_cli.local.function_pool import Function, FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.http_api import AnsweredDelivery, HttpApi
-from openai_webhooks_cli.local.moto_aws import ACCOUNT, MotoAws
+from openai_webhooks_cli.local.moto_aws import MotoAws
 from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI, OpenAIRequest
 from openai_webhooks_cli.local.ports import listen
-from openai_webhooks_cli.local.sam_template import REGION, TemplateError
+from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION, TemplateError
 from openai_webhooks_cli.local.subscribers import Arrival, Subscribers
 from openai_webhooks_cli.local.wsgi_server import LOOPBACK
 from openai_webhooks_cli.send import SendError, send
@@ -37,8 +37,9 @@ class LocalSystem:
     Each function's output goes to a file in the folder `logs`. `templates` are the stacks of subscribers, and
     `parameters` are for those that declare them. Raises TemplateError and PortTakenError.
     `on_progress` is called with each step of the start. From other threads, `on_answer` is called with each request,
-    `on_arrival` with each event that a subscriber handled, `on_openai_request` with each request to the stand-in for
-    OpenAI's API, and `on_problem` with what does not run.
+    `on_arrival` with each event that a subscriber handled, `on_openai_answer` with each request to the stand-in for
+    OpenAI's API and its status code, `on_workflow_end` with a text about each execution that ends, and `on_problem`
+    with what does not run.
 
     A function whose template declares OPENAI_BASE_URL gets the stand-in as its OpenAI. A response that it starts in the
     background ends after 2 seconds, and the receiver then gets OpenAI's event.
@@ -58,10 +59,12 @@ class LocalSystem:
         on_answer: Callable[[AnsweredDelivery], None] = lambda _: None,
         on_problem: Callable[[str], None] = lambda _: None,
         on_arrival: Callable[[Arrival], None] = lambda _: None,
-        on_openai_request: Callable[[OpenAIRequest], None] = lambda _: None,
+        on_openai_answer: Callable[[OpenAIRequest, int], None] = lambda _request, _status: None,
+        on_workflow_end: Callable[[str], None] = lambda _: None,
     ) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would log each request, also those to moto
         self._on_problem = on_problem
+        self._on_workflow_end = on_workflow_end
         self._parameters = dict(parameters or {})
         self._declared: set[str] = set()
         with ExitStack() as parts:
@@ -73,7 +76,7 @@ class LocalSystem:
             self.aws = MotoAws(aws_port, aws_hosts)
             parts.callback(self.aws.close)
 
-            self.openai = LocalOpenAI(seconds=RESPONSE_SECONDS, on_end=self._deliver, on_request=on_openai_request)
+            self.openai = LocalOpenAI(seconds=RESPONSE_SECONDS, on_end=self._deliver, on_answer=on_openai_answer)
             parts.callback(self.openai.close)
 
             on_progress("Deploying the stacks from their templates")
@@ -186,7 +189,7 @@ class LocalSystem:
                     self.workflows.append(workflows.create(self.aws, workflow, definition))
                 except workflows.InvalidWorkflow as error:
                     self._on_problem(f"{template}: {workflow} does not run here: {error}")
-            workflows.call_functions(self._invoke)
+            workflows.connect(self.aws, self._invoke, self._on_workflow_end)
         definitions = "".join(stack.workflows.values())
         used = [function for function in stack.functions.values() if function.inbox or function.name in definitions]
         idle = [name for name, function in stack.functions.items() if function not in used]

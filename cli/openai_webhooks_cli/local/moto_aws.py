@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import boto3
 import requests
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 from moto import backends
 from moto.events.models import EventPattern
 from moto.events.responses import EventsHandler
@@ -30,9 +31,6 @@ LAMBDA_ENVIRONMENT = {
     "TZ": "UTC",
 }
 """The variables that Lambda adds to the environment of every function."""
-
-ACCOUNT = "123456789012"
-"""The account id that moto uses."""
 
 
 def docker_bridge_addresses() -> list[str]:
@@ -82,7 +80,7 @@ class DeployedStack(NamedTuple):
     secrets: dict[str, str]  # logical id -> ARN
     routes: list[tuple[str, str]]
     workflows: dict[str, str]
-    """The definitions of the state machines, by logical id."""
+    """The definitions of the state machines, by name."""
     parameters: set[str]
     """The names that the template declares."""
     outputs: dict[str, str]
@@ -121,13 +119,13 @@ class MotoAws:
     def deploy(
         self, path: Path, stack_name: str, *, prefix: str = "", parameters: Mapping[str, str] | None = None
     ) -> DeployedStack:
-        """Deploy the SAM template at `path`. `prefix` starts the names of its tables and queues.
+        """Deploy the SAM template at `path`. `prefix` starts the names of its tables, queues, functions and workflows.
 
-        Parameters that the template does not declare are ignored.
-        Raises TemplateError.
+        Parameters that the template does not declare are ignored. Raises TemplateError.
         """
         plan = sam_template.plan(path, prefix)
         own = {name: value for name, value in (parameters or {}).items() if name in plan.parameters}
+        plan.check(own)
         secrets = {
             name: self.client("secretsmanager").create_secret(Name=f"{prefix}{name}", SecretString=value)["ARN"]
             for name, value in plan.secrets.items()
@@ -139,29 +137,31 @@ class MotoAws:
                 TemplateBody=json.dumps(plan.template),
                 Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in (own | secrets).items()],
             )
-        except ClientError as error:
+        except (ClientError, ResponseParserError) as error:
             raise TemplateError(f"The embedded AWS cannot deploy {path}: {error}") from None
         stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
         inboxes = {
             name: f"{prefix}{name}Inbox" for name in plan.functions if f"{name}Inbox" in plan.template["Resources"]
         }
         functions = {
-            name: self._function(name, properties, outputs, inboxes.get(name))
+            name: self._function(name, properties, outputs, prefix, inboxes.get(name))
             for name, properties in plan.functions.items()
         }
-        workflows = {name: _definition(name, outputs) for name in plan.workflows}
-        return DeployedStack(functions, secrets, plan.routes, workflows, plan.parameters, outputs, plan.omitted)
+        workflows = {f"{prefix}{name}": _definition(name, outputs) for name in plan.workflows}
+        return DeployedStack(functions, secrets, plan.routes, workflows, set(plan.parameters), outputs, plan.omitted)
 
-    def _function(self, name: str, properties: dict[str, Any], outputs: dict[str, str], inbox: str | None) -> Function:
+    def _function(
+        self, name: str, properties: dict[str, Any], outputs: dict[str, str], prefix: str, inbox: str | None
+    ) -> Function:
         return Function(
-            name=name,
+            name=f"{prefix}{name}",
             code=Path("/", properties["Code"]["S3Key"]),
             handler=properties["Handler"],
             timeout=int(outputs[f"{name}/Timeout"]),
             memory=int(outputs[f"{name}/MemorySize"]),
             environment={variable: outputs[f"{name}/{variable}"] for variable in sam_template.variables(properties)}
-            | {"AWS_LAMBDA_FUNCTION_NAME": name, "AWS_ENDPOINT_URL": self.url, **LAMBDA_ENVIRONMENT},
+            | {"AWS_LAMBDA_FUNCTION_NAME": f"{prefix}{name}", "AWS_ENDPOINT_URL": self.url, **LAMBDA_ENVIRONMENT},
             inbox=self.client("sqs").get_queue_url(QueueName=inbox)["QueueUrl"] if inbox else None,
         )
 

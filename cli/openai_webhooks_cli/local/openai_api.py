@@ -37,12 +37,12 @@ _ROUTES = Map(
 
 
 class OpenAIRequest(NamedTuple):
-    """A request that arrived, with a valid API key."""
+    """A request that arrived."""
 
     action: str
-    """As in the SDK: `responses.create`, `calls.accept`, …"""
+    """As in the SDK: `responses.create`, `calls.accept`, … For what the stand-in lacks, the method and the path."""
     id: str
-    """Of the resource. Empty if the request creates one."""
+    """Of the resource. Before the answer, it is empty if the request creates one."""
     body: Any
     headers: Mapping[str, str]
     time: float
@@ -57,9 +57,13 @@ class LocalOpenAI:
     """Resources in memory: tests change them directly, and requests through the SDK.
 
     It starts on construction and stops at the end of the `with` statement. A background response ends `seconds` after
-    its start; without `seconds`, only `end_response` ends it. `on_end` is then called with the type of the event that
-    OpenAI would send, and with the response's id. `on_request` is called before a request takes effect. It can raise
-    RefusedError, or return an answer of its own. Both are called from other threads.
+    its start; without `seconds`, only `end_response` ends it. The request's metadata can choose how: `{"stand_in":
+    "failed"}`, or another final status. `on_end` is then called with the type of the event that OpenAI would send, and
+    with the response's id.
+
+    `on_request` is called before a request with a valid key takes effect. It can raise RefusedError, or return an
+    answer of its own. `on_answer` is called after each request, with the status code. All are called from other
+    threads.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class LocalOpenAI:
         seconds: float | None = None,
         on_end: Callable[[str, str], object] = lambda _type, _id: None,
         on_request: Callable[[OpenAIRequest], Response | None] = lambda _: None,
+        on_answer: Callable[[OpenAIRequest, int], object] = lambda _request, _status: None,
     ) -> None:
         self.responses: dict[str, dict[str, Any]] = {}
         self.batches: dict[str, dict[str, Any]] = {}
@@ -76,10 +81,12 @@ class LocalOpenAI:
         """The states of calls by id: `ringing`, `accept` or `reject`."""
         self.requests: deque[OpenAIRequest] = deque(maxlen=_REMEMBERED)
         self.on_request = on_request
+        self._on_answer = on_answer
         self._seconds = seconds
         self._on_end = on_end
         self._lock = threading.RLock()
         self._timers: list[threading.Timer] = []
+        self._learned: set[str] = set()
         self._server = wsgi_server.start(Request.application(self._respond))
         self.base_url = f"http://{self._server.host}:{self._server.port}/v1"
 
@@ -115,7 +122,8 @@ class LocalOpenAI:
     def learn(self, function_input: Any) -> None:
         """Add the resource that an event names, in the state that the event's type says.
 
-        `function_input` is what a function gets. It can have any form, because a rule can transform events.
+        It replaces what an earlier event added, but not what requests or tests created. `function_input` is what a
+        function gets. It can have any form, because a rule can transform events.
         """
         match function_input:
             case {"detail": {"type": str(event_type), "data": dict(data)}}:
@@ -125,9 +133,9 @@ class LocalOpenAI:
         family, _, status = event_type.partition(".")
         resource_id = str(data.get("id"))
         with self._lock:
-            if family == "response" and status in _FINAL and resource_id not in self.responses:
+            if family == "response" and status in _FINAL and self._may_learn(resource_id, self.responses):
                 self.responses[resource_id] = _response(resource_id, {}) | _ended_response(resource_id, status)
-            elif family == "batch" and resource_id not in self.batches:
+            elif family == "batch" and self._may_learn(resource_id, self.batches):
                 has_results = status != "failed"
                 self.add_batch(
                     resource_id,
@@ -138,18 +146,30 @@ class LocalOpenAI:
             elif event_type == "realtime.call.incoming":
                 self.calls.setdefault(str(data.get("call_id")), "ringing")
 
+    def _may_learn(self, resource_id: str, known: Mapping[str, object]) -> bool:
+        if resource_id not in known:
+            self._learned.add(resource_id)
+        return resource_id in self._learned
+
     def _respond(self, request: Request) -> Response:
+        arrived = OpenAIRequest(f"{request.method} {request.path}", "", None, dict(request.headers), time.time())
         try:
             action, values = _ROUTES.bind_to_environ(request.environ).match()
+            arrived = arrived._replace(action=action, id=values.get("id", ""))
             _authorize(request)
-            body = json.loads(request.get_data() or "null")
-            arrived = OpenAIRequest(action, values.get("id", ""), body, dict(request.headers), time.time())
+            arrived = arrived._replace(body=json.loads(request.get_data() or "null"))
             self.requests.append(arrived)
             answer = self.on_request(arrived) or self._act(arrived, request)
         except RefusedError as error:
-            return error_answer(*error.args)
-        except (HTTPException, KeyError):
-            return error_answer(404, "Not found.")
+            answer = error_answer(*error.args)
+        except HTTPException:
+            actions = ", ".join(rule.endpoint for rule in _ROUTES.iter_rules())
+            answer = error_answer(404, f"The local stand-in lacks {arrived.action}. It has {actions}.")
+        except KeyError:
+            answer = error_answer(404, f"The local stand-in has no {arrived.id}.")
+        if arrived.action == "responses.create" and answer.status_code == 200:
+            arrived = arrived._replace(id=answer.get_json()["id"])
+        self._on_answer(arrived, answer.status_code)
         return answer
 
     def _act(self, request: OpenAIRequest, http: Request) -> Response:
@@ -173,8 +193,12 @@ class LocalOpenAI:
     def _create_response(self, body: dict[str, Any]) -> dict[str, Any]:
         response_id = f"resp_{secrets.token_hex(16)}"
         self.responses[response_id] = _response(response_id, body)
-        if self._seconds is not None:
-            timer = threading.Timer(self._seconds, self.end_response, [response_id])
+        status = (body.get("metadata") or {}).get("stand_in", "completed")
+        if not body.get("background"):
+            # OpenAI sends no event for it.
+            self.responses[response_id] |= _ended_response(response_id, status)
+        elif self._seconds is not None:
+            timer = threading.Timer(self._seconds, self.end_response, [response_id, status])
             timer.daemon = True
             self._timers.append(timer)
             timer.start()

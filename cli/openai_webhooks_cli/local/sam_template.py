@@ -12,8 +12,9 @@ changes the template:
 
 import json
 import logging
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +60,8 @@ REPLACED_TYPES = (
 
 REGION = "us-east-1"
 """The region of the embedded AWS. samconfig.toml repeats it for `sam local`."""
+ACCOUNT = "123456789012"
+"""moto's account."""
 
 Resources = dict[str, dict[str, Any]]
 
@@ -76,10 +79,19 @@ class Plan(NamedTuple):
     """Methods and paths of the HTTP APIs."""
     workflows: list[str]
     """The state machines. Outputs are `WORKFLOW/DefinitionString`, and `WORKFLOW/NAME` for each placeholder in it."""
-    parameters: set[str]
-    """The names of the parameters that it declares."""
+    parameters: dict[str, dict[str, Any]]
+    """The declarations of its parameters, by name."""
     omitted: list[str]
     """What does not run here, for people: functions of other runtimes, and resources that the embedded AWS lacks."""
+
+    def check(self, parameters: Mapping[str, str]) -> None:
+        """Raise TemplateError if a declaration refuses a value, as CloudFormation would."""
+        for name, value in parameters.items():
+            declared = self.parameters[name]
+            if not _accepts(declared, value):
+                rules = (f"{rule} {declared[rule]}" for rule in _CONSTRAINTS if rule in declared)
+                reason = declared.get("ConstraintDescription") or f"The template declares: {', '.join(rules)}."
+                raise TemplateError(f"{name} cannot be {value!r}. {reason}")
 
 
 class TemplateError(Exception):
@@ -89,10 +101,11 @@ class TemplateError(Exception):
 def plan(path: Path, prefix: str = "") -> Plan:
     """Read the SAM template at `path`. Its `CodeUri` values are folders next to it.
 
-    `prefix` starts the names of its tables and queues. Raises TemplateError.
+    `prefix` starts the names of its tables, queues and functions. Raises TemplateError.
     """
     template = translate(path)
     resources: Resources = template["Resources"]
+    _require_declared(path, template)
     omitted = list(_omitted(resources))
     created = {name: resource for name, resource in resources.items() if resource["Type"] in CREATED_TYPES}
     functions = {
@@ -100,15 +113,19 @@ def plan(path: Path, prefix: str = "") -> Plan:
         for name, properties in _of_type(resources, "AWS::Lambda::Function")
         if not _obstacle(properties)
     }
+    _require_code(path, functions)
     created |= _add_inboxes(resources, functions)
+    omitted += _remove_targets(created)
     machines = dict(_of_type(resources, "AWS::StepFunctions::StateMachine"))
     template.setdefault("Outputs", {}).update(_settings(functions) | _definitions(machines))
     _name_physically(created, prefix)
 
     absent = resources.keys() - created.keys()
     template["Resources"] = created
-    declared = set(template.setdefault("Parameters", {}))
-    template["Parameters"].update({name: {"Type": "String", "Default": name} for name in absent})
+    declared = dict(template.setdefault("Parameters", {}))
+    names = {name: name for name in absent} | {name: f"{prefix}{name}" for name in functions}
+    names |= {name: f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{prefix}{name}" for name in machines}
+    template["Parameters"].update({name: {"Type": "String", "Default": value} for name, value in names.items()})
     buses = {name for name, _ in _of_type(resources, "AWS::Events::EventBus")}
     return Plan(
         template=_for_moto(template, absent=absent, buses=buses),
@@ -161,6 +178,39 @@ def translate(path: Path, **parameters: str) -> dict[str, Any]:
     return translated
 
 
+_CONSTRAINTS = ("Type", "AllowedValues", "AllowedPattern", "MinValue", "MaxValue", "MinLength", "MaxLength")
+
+
+def _accepts(declared: Mapping[str, Any], value: str) -> bool:
+    """Return whether the declaration of a parameter accepts a value. CloudFormation checks each item of a list."""
+    items = value.split(",") if "List" in declared["Type"] else [value]
+    allowed = [str(item) for item in declared.get("AllowedValues", items)]
+    if not all(item in allowed for item in items):
+        return False
+    if "Number" in declared["Type"]:
+        low, high = float(declared.get("MinValue", "-inf")), float(declared.get("MaxValue", "inf"))
+        try:
+            return all(low <= float(item) <= high for item in items)
+        except ValueError:
+            return False
+    shortest, longest = int(declared.get("MinLength", 0)), float(declared.get("MaxLength", "inf"))
+    pattern = declared.get("AllowedPattern", r"[\s\S]*")
+    return all(shortest <= len(item) <= longest and re.fullmatch(pattern, item) for item in items)
+
+
+def _require_declared(path: Path, template: dict[str, Any]) -> None:
+    known = template["Resources"].keys() | template.get("Parameters", {}).keys()
+    used = set(_references([template["Resources"], template.get("Outputs")]))
+    if unknown := sorted(name for name in used - known if not name.startswith("AWS::")):
+        raise TemplateError(f"{path} refers to {', '.join(unknown)}, which it does not declare.")
+
+
+def _require_code(path: Path, functions: dict[str, dict[str, Any]]) -> None:
+    for name, properties in functions.items():
+        if not (folder := Path("/", properties["Code"]["S3Key"])).is_dir():
+            raise TemplateError(f"{path}: the CodeUri of {name} is not a folder: {folder}")
+
+
 def _omitted(resources: Resources) -> Iterator[str]:
     for name, properties in _of_type(resources, "AWS::Lambda::Function"):
         if obstacle := _obstacle(properties):
@@ -182,15 +232,30 @@ def _obstacle(properties: dict[str, Any]) -> str:
 
 def _add_inboxes(resources: Resources, functions: dict[str, Any]) -> Resources:
     """Return a queue for each function that a rule invokes, and make the queue the rule's target."""
+    aliases = {
+        name: properties["FunctionName"]["Ref"] for name, properties in _of_type(resources, "AWS::Lambda::Alias")
+    }
     inboxes: Resources = {}
     for _, rule in _of_type(resources, "AWS::Events::Rule"):
         for target in rule["Targets"]:
             # moto fails on placeholders without quotes, which some targets need in AWS.
             target.pop("InputTransformer", None)
-            for function in functions.keys() & set(_references(target["Arn"])):
+            named = {aliases.get(name, name) for name in _references(target["Arn"])}
+            for function in functions.keys() & named:
                 inboxes[f"{function}Inbox"] = {"Type": "AWS::SQS::Queue"}
                 target["Arn"] = {"Fn::GetAtt": [f"{function}Inbox", "Arn"]}
     return inboxes
+
+
+def _remove_targets(created: Resources) -> Iterator[str]:
+    """Remove targets that are not among the created resources, and rules that have no other. Yield what is removed."""
+    for name, rule in list(_of_type(created, "AWS::Events::Rule")):
+        for target in list(rule["Targets"]):
+            if absent := sorted(set(_references(target["Arn"])) - created.keys()):
+                rule["Targets"].remove(target)
+                yield f"the target {', '.join(absent)} of {name}"
+        if not rule["Targets"]:
+            del created[name]
 
 
 def _settings(functions: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -251,7 +316,7 @@ def _of_type(resources: Resources, resource_type: str) -> Iterator[tuple[str, di
 
 
 def _references(node: Any) -> Iterator[str]:
-    """Yield the logical ids in `Ref` and `Fn::GetAtt` under a node."""
+    """Yield the names in `Ref`, `Fn::GetAtt` and `Fn::Sub` under a node."""
     if isinstance(node, list):
         for item in node:
             yield from _references(item)
@@ -260,9 +325,17 @@ def _references(node: Any) -> Iterator[str]:
             if key == "Ref":
                 yield value
             elif key == "Fn::GetAtt":
-                yield value[0]
+                yield value.partition(".")[0] if isinstance(value, str) else value[0]
+            elif key == "Fn::Sub":
+                text, values = (value, {}) if isinstance(value, str) else value
+                yield from {name for name in _SUB.findall(text) if name not in values}
+                yield from _references(values)
             else:
                 yield from _references(value)
+
+
+# A placeholder without its attribute, such as ${Table.Arn}. ${!Literal} is none.
+_SUB = re.compile(r"\$\{([\w:]+)(?:\.[\w.]+)?\}")
 
 
 def _for_moto(node: Any, *, absent: set[str], buses: set[str]) -> Any:
@@ -271,9 +344,12 @@ def _for_moto(node: Any, *, absent: set[str], buses: set[str]) -> Any:
         return [_for_moto(item, absent=absent, buses=buses) for item in node]
     if not isinstance(node, dict):
         return node
-    if node.keys() == {"Fn::GetAtt"} and node["Fn::GetAtt"][0] in absent:
-        # The parameter that replaces the resource. Its default is the logical id.
-        return node["Fn::GetAtt"][0]
+    if node.keys() == {"Fn::GetAtt"} and (name := next(_references(node))) in absent:
+        return {"Ref": name}  # the parameter that replaces the resource
+    if node.keys() == {"Fn::Sub"}:
+        text, values = (node["Fn::Sub"], {}) if isinstance(node["Fn::Sub"], str) else node["Fn::Sub"]
+        text = _SUB.sub(lambda match: f"${{{match[1]}}}" if match[1] in absent else match[0], text)
+        return {"Fn::Sub": [text, _for_moto(values, absent=absent, buses=buses)] if values else text}
     if node.keys() == {"Ref"} and node["Ref"] in buses:
         return {"Fn::GetAtt": [node["Ref"], "Name"]}
     return {key: _for_moto(value, absent=absent, buses=buses) for key, value in node.items()}

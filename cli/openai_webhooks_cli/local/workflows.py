@@ -14,10 +14,12 @@ from botocore.exceptions import ClientError
 from moto.core.config import default_user_config
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.eval.callback.callback import CallbackEndpoint
+from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication, Execution
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
 from openai_webhooks_cli.local.function_pool import FunctionFailed
-from openai_webhooks_cli.local.moto_aws import ACCOUNT, MotoAws
+from openai_webhooks_cli.local.moto_aws import MotoAws
+from openai_webhooks_cli.local.sam_template import ACCOUNT
 
 Invoke = Callable[[str, Any], Any]
 """Invokes a function, by its logical id, with an event. Raises FunctionFailed."""
@@ -28,6 +30,8 @@ logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)
 
 _notify_declared_heartbeat = CallbackEndpoint.notify_heartbeat
 _start_execution = StepFunctionsParserBackend.start_execution
+_end_execution = BaseExecutionWorkerCommunication.terminated
+_stop_execution = Execution.stop
 
 
 def _start_with_name(backend: Any, arn: str, name: str | None = None, *arguments: Any) -> Any:
@@ -58,9 +62,34 @@ def create(aws: MotoAws, name: str, definition: str) -> str:
     return str(created["stateMachineArn"])
 
 
-def call_functions(invoke: Invoke) -> None:
-    """Let tasks call functions by `invoke`. moto itself would call Lambda at a port where nothing listens."""
+def connect(aws: MotoAws, invoke: Invoke, on_end: Callable[[str], object]) -> None:
+    """Let tasks call functions by `invoke`. moto itself would call Lambda at a port where nothing listens.
+
+    When an execution ends, its event comes on the default bus, and `on_end` is called with a text about it.
+    """
     lambda_eval_utils.boto_client_for = lambda **_: _Lambda(invoke)  # type: ignore[assignment,attr-defined]
+    events = aws.client("events")
+
+    def report(execution: Execution, status: str) -> None:
+        described = execution.to_describe_output()
+        detail = {name: described[name] for name in ("executionArn", "stateMachineArn", "name")} | {"status": status}
+        entry = {"Source": "aws.states", "DetailType": "Step Functions Execution Status Change"}
+        events.put_events(Entries=[entry | {"Detail": json.dumps(detail)}])
+        result = described.get("output") or ": ".join(filter(None, (execution.error, execution.cause)))
+        on_end(f"{execution.state_machine.name} {status}  {result}".rstrip())
+
+    def end(worker: BaseExecutionWorkerCommunication) -> None:
+        _end_execution(worker)
+        if worker.execution.status != "ABORTED":
+            report(worker.execution, worker.execution.status)
+
+    def stop(execution: Execution, *arguments: Any, **options: Any) -> None:
+        # moto ends the execution only after the task that waits.
+        _stop_execution(execution, *arguments, **options)
+        report(execution, "ABORTED")
+
+    BaseExecutionWorkerCommunication.terminated = end  # type: ignore[assignment,method-assign]
+    Execution.stop = stop  # type: ignore[assignment,method-assign]
 
 
 class _Lambda:

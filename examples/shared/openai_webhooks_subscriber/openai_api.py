@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import boto3
-from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from aws_lambda_powertools.utilities.parameters import GetParameterError, SecretsProvider
 from openai import APIStatusError, AuthenticationError, OpenAI, PermissionDeniedError
 
 from openai_webhooks_subscriber.aws import CONFIG
@@ -16,7 +16,7 @@ _KEPT = 300  # seconds
 
 
 class NoApiKey(Exception):
-    """The secret has no OpenAI API key. The text names the secret and the command that stores the key."""
+    """The secret cannot be read, or has no OpenAI API key. The text says how to store one."""
 
 
 def openai_client(**options: Any) -> OpenAI:
@@ -31,11 +31,16 @@ def openai_client(**options: Any) -> OpenAI:
 def api_key(*, refresh: bool = False) -> str:
     """Return the key, from Secrets Manager or from the cache.
 
-    A function that must answer fast refreshes the cache before an event comes. Raises NoApiKey, and GetParameterError
-    if Secrets Manager refuses or does not answer.
+    A function that must answer fast refreshes the cache before an event comes. Raises NoApiKey.
     """
     name = os.environ["OPENAI_API_KEY_SECRET_NAME"]
-    key = str(_SECRETS.get(name, max_age=_KEPT, force_fetch=refresh)).strip()
+    try:
+        key = str(_SECRETS.get(name, max_age=_KEPT, force_fetch=refresh)).strip()
+    except GetParameterError as error:
+        raise NoApiKey(
+            f"The secret {name} cannot be read: {error}. AWS can also deny the access if there is no such secret. To "
+            f'create it: aws secretsmanager create-secret --name {name} --secret-string "$OPENAI_API_KEY"'
+        ) from None
     # A header cannot contain anything else, and the error of the HTTP library would show the key.
     if not key.startswith("sk-") or not key.isascii() or not key.isprintable() or " " in key:
         raise NoApiKey(

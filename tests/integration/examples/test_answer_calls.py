@@ -442,5 +442,5 @@ def test_missing_api_key_fails_schedule_and_call(start: Callable[..., Any], open
     with start(AllowedCallers="*", OpenAIApiKeySecretName="no-key") as pool:
         calls = Calls(pool, openai)
         for event in (SCHEDULED, calls.ring()):
-            with pytest.raises(FunctionFailed, match="Secrets Manager"):
+            with pytest.raises(FunctionFailed, match=r"^NoApiKey: .*create-secret --name no-key "):
                 calls.invoke(event)

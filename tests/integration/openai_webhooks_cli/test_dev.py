@@ -44,7 +44,16 @@ Resources:
             Pattern: { source: [openai.com], detail-type: [{ prefix: batch. }] }
   Node:
     Type: AWS::Serverless::Function
-    Properties: { CodeUri: code/, Handler: index.handler, Runtime: nodejs22.x }
+    Properties:
+      CodeUri: code/
+      Handler: index.handler
+      Runtime: nodejs22.x
+      Events:
+        Rule:
+          Type: EventBridgeRule
+          Properties:
+            EventBusName: !ImportValue openai-webhooks-EventBusName
+            Pattern: { source: [openai.com] }
   Stream:
     Type: AWS::Kinesis::Stream
     Properties: { ShardCount: 1 }

@@ -1,6 +1,7 @@
 """Step Functions workflows of subscribers' stacks, in the local system."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -74,12 +75,17 @@ class Running(NamedTuple):
 
     system: LocalSystem
     problems: list[str]
+    ends: list[str]
+
+    def start(self, workflow: str, value: Any) -> str:
+        """Start an execution. Return its ARN."""
+        client = self.system.aws.client("stepfunctions")
+        [arn] = [arn for arn in self.system.workflows if arn.endswith(f"-{workflow}")]
+        return str(client.start_execution(stateMachineArn=arn, input=json.dumps(value))["executionArn"])
 
     def execute(self, workflow: str, value: Any) -> dict[str, Any]:
         """Run a workflow to its end. Return the description of the execution."""
-        client = self.system.aws.client("stepfunctions")
-        [arn] = [arn for arn in self.system.workflows if arn.endswith(f":{workflow}")]
-        execution = client.start_execution(stateMachineArn=arn, input=json.dumps(value))["executionArn"]
+        client, execution = self.system.aws.client("stepfunctions"), self.start(workflow, value)
 
         def ended() -> dict[str, Any] | None:
             description: dict[str, Any] = client.describe_execution(executionArn=execution)
@@ -90,15 +96,21 @@ class Running(NamedTuple):
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder, problems = tmp_path_factory.mktemp("own"), list[str]()
+    folder, problems, ends = tmp_path_factory.mktemp("own"), list[str](), list[str]()
     (folder / "code").mkdir()
     (folder / "code/work.py").write_text(CODE)
     (folder / "fail.asl.json").write_text(json.dumps(FAIL))
     (folder / "template.yaml").write_text(TEMPLATE)
     templates = [folder / "template.yaml", ROOT / "examples/wait-for-response/template.yaml"]
     logs = tmp_path_factory.mktemp("logs")
-    with LocalSystem(secret=samples.new_secret(), logs=logs, templates=templates, on_problem=problems.append) as system:
-        yield Running(system, problems)
+    with LocalSystem(
+        secret=samples.new_secret(),
+        logs=logs,
+        templates=templates,
+        on_problem=problems.append,
+        on_workflow_end=ends.append,
+    ) as system:
+        yield Running(system, problems, ends)
 
 
 def test_workflow_calls_function(running: Running) -> None:
@@ -128,3 +140,30 @@ def test_workflow_waits_for_response(running: Running) -> None:
     output = json.loads(execution["output"])
     assert (output["status"], bool(output["output_text"])) == ("completed", True)
     assert running.system.openai.responses[output["response_id"]]["background"]
+
+
+def test_ends_of_executions_are_reported(running: Running) -> None:
+    running.ends.clear()
+    running.execute("Double", {"value": 1})
+    running.execute("Fail", {})
+
+    done, failed = wait_until(lambda: running.ends if len(running.ends) == 2 else [], "two ends")
+    assert re.fullmatch(r'own.*-Double SUCCEEDED  {"value":2}', done)
+    assert re.match(r"own.*-Fail FAILED  KeyError: ", failed)
+
+
+def test_response_can_fail(running: Running) -> None:
+    execution = running.execute("StateMachine", {"input": "Hello", "metadata": {"stand_in": "failed"}})
+
+    assert (execution["status"], execution["error"]) == ("FAILED", "ResponseFailed")
+
+
+def test_stop_cancels_response(running: Running) -> None:
+    execution = running.start("StateMachine", {"model": "gpt-5", "input": "Hello"})
+    responses = running.system.openai.responses
+    before = set(responses)
+    [started] = wait_until(lambda: responses.keys() - before, "a response")
+
+    running.system.aws.client("stepfunctions").stop_execution(executionArn=execution)
+
+    wait_until(lambda: responses[started]["status"] == "cancelled", "the cancellation")

@@ -11,7 +11,7 @@ from tests.support.templates import EXAMPLES
 
 DOCUMENTS: Final = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "examples/**/README.md", ".github/**/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "examples/*/README.md", ".github/**/*.md")
     for path in ROOT.glob(pattern)
 )
 FENCED: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)

@@ -9,9 +9,11 @@ import yaml
 from jsonschema import Draft4Validator
 from openai.types import webhooks
 from pydantic import BaseModel
+from typer.testing import CliRunner
 
 from openai_webhooks import CATALOG, parse
 from openai_webhooks_cli import samples, schemas
+from openai_webhooks_cli.main import app
 from tests.support.paths import ROOT
 
 MAX_TEMPLATE_BYTES = 51_200
@@ -60,6 +62,15 @@ def test_schema_accepts_new_fields_and_refuses_what_class_refuses(event_type: st
     for event in drifted:
         assert errors(event_type, event)
         assert event["type"] != event_type or parse(event).drift
+
+
+def test_command_prints_schema_of_one_type() -> None:
+    printed = CliRunner().invoke(app, ["events", "batch.completed", "--schema"])
+    without_type = CliRunner().invoke(app, ["events", "--schema"])
+
+    assert json.loads(printed.stdout) == schemas.schema("batch.completed")
+    assert without_type.exit_code != 0
+    assert "events TYPE --schema" in without_type.output
 
 
 def test_files_are_current(tmp_path: Path) -> None:

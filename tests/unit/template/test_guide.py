@@ -12,7 +12,11 @@ GUIDE: Final = sorted((ROOT / "docs").rglob("*.md"))
 TEXTS: Final = [
     ROOT / "README.md",
     *GUIDE,
-    *(path for path in (ROOT / "examples").rglob("*") if path.suffix in {".md", ".py", ".yaml"}),
+    *(
+        path
+        for path in (ROOT / "examples").rglob("*")
+        if path.suffix in {".md", ".py", ".yaml"} and ".aws-sam" not in path.parts
+    ),
     *(ROOT / "src").rglob("*.py"),
 ]
 HANDLE_ONCE: Final = ROOT / "examples/shared/openai_webhooks_subscriber/once.py"

@@ -13,8 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from typer.testing import Result
 
-from openai_webhooks_cli.local.moto_aws import ACCOUNT
-from openai_webhooks_cli.local.sam_template import REGION
+from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
 from tests.support.aws_calls import AwsCall, AwsFaults, record_calls
 from tests.support.background import wait_until
 from tests.support.deployed_receiver import DeployedReceiver

@@ -22,8 +22,7 @@ from openai_webhooks_cli.deployed.checks import CHECKS, Finding, Visit
 from openai_webhooks_cli.deployed.health import OUTCOMES, PERIOD
 from openai_webhooks_cli.deployed.stack import Resource, Stack
 from openai_webhooks_cli.deployed.tap import LEASE, Tap
-from openai_webhooks_cli.local.moto_aws import ACCOUNT
-from openai_webhooks_cli.local.sam_template import REGION
+from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
 from receiver.receiver import Outcome
 from receiver.rejections import REJECTIONS
 from tests.support.aws_calls import AwsFaults

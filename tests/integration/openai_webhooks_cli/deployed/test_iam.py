@@ -15,8 +15,7 @@ from typer.testing import Result
 from openai_webhooks_cli.deployed import stack
 from openai_webhooks_cli.deployed.iam import COMMANDS
 from openai_webhooks_cli.deployed.tap import PROBE_SOURCE
-from openai_webhooks_cli.local.moto_aws import ACCOUNT
-from openai_webhooks_cli.local.sam_template import REGION
+from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
 from openai_webhooks_cli.main import app
 from tests.support.aws_calls import AwsCall, AwsFaults, record_calls
 from tests.support.deployed_receiver import STACK, DeployedReceiver

@@ -16,8 +16,7 @@ import pexpect
 import pytest
 from moto.cloudwatch.models import cloudwatch_backends
 
-from openai_webhooks_cli.local.moto_aws import ACCOUNT
-from openai_webhooks_cli.local.sam_template import REGION
+from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
 from tests.support.aws_calls import AwsFaults
 from tests.support.background import wait_until
 from tests.support.deployed_receiver import STACK, DeployedReceiver

@@ -45,6 +45,28 @@ def test_response_ends_after_seconds_with_event() -> None:
     assert events == [("response.completed", created.id)]
 
 
+@pytest.mark.parametrize("status", ["failed", "incomplete", "completed"])
+def test_metadata_chooses_end_of_response(status: str) -> None:
+    events: list[tuple[str, str]] = []
+    with LocalOpenAI(seconds=0.01, on_end=lambda *event: events.append(event)) as local:
+        client = OpenAI(base_url=local.base_url, api_key=API_KEY)
+        created = client.responses.create(input="Hello", background=True, metadata={"stand_in": status})
+        wait_until(lambda: events, "the event")
+        assert client.responses.retrieve(created.id).status == status
+
+    assert events == [(f"response.{status}", created.id)]
+
+
+def test_foreground_response_has_output_and_sends_no_event() -> None:
+    events: list[tuple[str, str]] = []
+    with LocalOpenAI(seconds=0, on_end=lambda *event: events.append(event)) as local:
+        created = OpenAI(base_url=local.base_url, api_key=API_KEY).responses.create(input="Hello")
+
+    assert created.status == "completed"
+    assert created.output_text
+    assert events == []
+
+
 def test_cancelled_response_sends_event() -> None:
     events: list[tuple[str, str]] = []
     with LocalOpenAI(on_end=lambda *event: events.append(event)) as local:
@@ -92,6 +114,20 @@ def test_sample_event_adds_its_resource(local: LocalOpenAI, client: OpenAI, even
     assert resource.retrieve(event["data"]["id"]).status == status
 
 
+def test_later_sample_event_changes_resource(local: LocalOpenAI, client: OpenAI) -> None:
+    for status in ("failed", "expired"):
+        local.learn({"detail": samples.sample(f"batch.{status}", created_at=1) | {"data": {"id": "batch_1"}}})
+        assert client.batches.retrieve("batch_1").status == status
+
+
+def test_event_does_not_change_what_a_request_created(local: LocalOpenAI, client: OpenAI) -> None:
+    created = client.responses.create(input="Hello", background=True)
+
+    local.learn({"detail": {"type": "response.failed", "data": {"id": created.id}}})
+
+    assert client.responses.retrieve(created.id).status == "queued"
+
+
 @pytest.mark.parametrize(
     "function_input",
     [
@@ -110,8 +146,33 @@ def test_other_input_adds_nothing(local: LocalOpenAI, function_input: object) ->
 
 
 def test_unknown_resource_is_not_found(client: OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError):
+    with pytest.raises(openai.NotFoundError, match="The local stand-in has no resp_1"):
         client.responses.retrieve("resp_1")
+
+
+def test_api_that_is_absent_is_named(client: OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match=r"stand-in lacks POST /v1/embeddings\. It has responses\.create, "):
+        client.embeddings.create(model="text-embedding-3-small", input="Hello")
+
+
+def test_every_answer_is_reported() -> None:
+    answers: list[tuple[str, str, int]] = []
+    with LocalOpenAI(on_answer=lambda request, status: answers.append((request.action, request.id, status))) as local:
+        client = OpenAI(base_url=local.base_url, api_key=API_KEY)
+        created = client.responses.create(input="Hello")
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve("resp_1")
+        with pytest.raises(openai.NotFoundError):
+            client.models.list()
+        with pytest.raises(openai.AuthenticationError):
+            client.with_options(api_key="sk-wrong").responses.retrieve("resp_2")
+
+    assert answers == [
+        ("responses.create", created.id, 200),
+        ("responses.retrieve", "resp_1", 404),
+        ("GET /v1/models", "", 404),
+        ("responses.retrieve", "resp_2", 401),
+    ]
 
 
 def test_wrong_key_is_refused(local: LocalOpenAI) -> None:

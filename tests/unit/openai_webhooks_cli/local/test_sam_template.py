@@ -1,6 +1,8 @@
 """Plans for the embedded AWS."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -30,9 +32,19 @@ Resources:
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> sam_template.Plan:
-    (tmp_path / "template.yaml").write_text(TEMPLATE)
-    return sam_template.plan(tmp_path / "template.yaml")
+def plan_of(tmp_path: Path) -> Callable[..., sam_template.Plan]:
+    (tmp_path / "code").mkdir()
+
+    def plan_of(template: str, prefix: str = "") -> sam_template.Plan:
+        (tmp_path / "template.yaml").write_text(template)
+        return sam_template.plan(tmp_path / "template.yaml", prefix)
+
+    return plan_of
+
+
+@pytest.fixture
+def plan(plan_of: Callable[..., sam_template.Plan]) -> sam_template.Plan:
+    return plan_of(TEMPLATE)
 
 
 def test_settings_of_function_become_outputs(plan: sam_template.Plan, tmp_path: Path) -> None:
@@ -61,3 +73,106 @@ def test_plan_keeps_only_types_that_moto_creates(plan: sam_template.Plan) -> Non
 def test_plan_has_secrets_and_routes(plan: sam_template.Plan) -> None:
     assert plan.secrets == {"Secret": "first"}
     assert plan.routes == [("POST", "/here")]
+
+
+TARGETS: Final = """
+Transform: AWS::Serverless-2016-10-31
+Resources:
+  Queue: {Type: AWS::SQS::Queue}
+  Function:
+    Type: AWS::Serverless::Function
+    Properties: {Handler: a.b, CodeUri: code/, Runtime: python3.13, AutoPublishAlias: live}
+  Node:
+    Type: AWS::Serverless::Function
+    Properties: {Handler: a.b, CodeUri: code/, Runtime: nodejs24.x}
+  Workflow: {Type: AWS::StepFunctions::StateMachine, Properties: {DefinitionString: "{}", RoleArn: role}}
+  Mixed:
+    Type: AWS::Events::Rule
+    Properties:
+      EventPattern: {source: [a]}
+      Targets:
+        - {Id: "1", Arn: !Ref FunctionAliaslive}
+        - {Id: "2", Arn: !Sub "${Node.Arn}"}
+        - {Id: "3", Arn: !GetAtt Queue.Arn}
+  Absent:
+    Type: AWS::Events::Rule
+    Properties: {EventPattern: {source: [a]}, Targets: [{Id: "1", Arn: !Ref Workflow}]}
+Outputs:
+  Rule: {Value: !Ref Absent}
+  Node: {Value: !Sub "node: ${Node.Arn}, ${!Literal}, ${AWS::Region}"}
+"""
+
+
+def test_targets_that_do_not_run_are_left_out_and_named(plan_of: Callable[..., sam_template.Plan]) -> None:
+    plan = plan_of(TARGETS, "stack-")
+
+    targets = plan.template["Resources"]["Mixed"]["Properties"]["Targets"]
+    assert [target["Arn"] for target in targets] == [
+        {"Fn::GetAtt": ["FunctionInbox", "Arn"]},
+        {"Fn::GetAtt": ["Queue", "Arn"]},
+    ]
+    assert "Absent" not in plan.template["Resources"]
+    assert plan.omitted[-2:] == ["the target Node of Mixed", "the target Workflow of Absent"]
+
+
+def test_absent_resources_are_parameters(plan_of: Callable[..., sam_template.Plan]) -> None:
+    template = plan_of(TARGETS, "stack-").template
+
+    assert template["Outputs"]["Rule"]["Value"] == {"Ref": "Absent"}
+    assert template["Outputs"]["Node"]["Value"] == {"Fn::Sub": "node: ${Node}, ${!Literal}, ${AWS::Region}"}
+    defaults = {name: template["Parameters"][name]["Default"] for name in ("Absent", "Node", "Function")}
+    # Workflows call functions by name.
+    assert defaults == {"Absent": "Absent", "Node": "Node", "Function": "stack-Function"}
+
+
+@pytest.mark.parametrize(
+    "reference", ["!Ref Absent", "!GetAtt Absent.Arn", '!Sub "x ${Absent.Arn}"', '!Sub ["x ${Absent}", {}]']
+)
+def test_undeclared_name_is_refused(plan_of: Callable[..., sam_template.Plan], reference: str) -> None:
+    with pytest.raises(sam_template.TemplateError, match="refers to Absent, which it does not declare"):
+        plan_of(TEMPLATE.replace("!Ref Bus,", f"{reference},", 1))
+
+
+def test_missing_code_is_refused(plan_of: Callable[..., sam_template.Plan]) -> None:
+    with pytest.raises(sam_template.TemplateError, match=r"the CodeUri of Function is not a folder: .*/missing"):
+        plan_of(TEMPLATE.replace("code/", "missing/"))
+
+
+PARAMETERS: Final = {
+    "text": ("{Type: String}", ["", "anything\nat all"], []),
+    "pattern": ("{Type: String, AllowedPattern: '^[a-z]+$'}", ["abc"], ["", "ABC", "abc1"]),
+    "length": ("{Type: String, MinLength: 1, MaxLength: 3}", ["a", "abc"], ["", "abcd"]),
+    "choice": ("{Type: String, AllowedValues: [on, 'off']}", ["True", "off"], ["no", ""]),
+    "number": ("{Type: Number, MinValue: 1, MaxValue: 9}", ["1", "9", "2.5"], ["0", "10", "one", "", "1,2"]),
+    "list": ("{Type: CommaDelimitedList, AllowedPattern: '^[0-9]*$'}", ["", "1", "1,2"], ["1,x", "x"]),
+    "numbers": ("{Type: List<Number>, MaxValue: 9}", ["1,2"], ["1,10", "a"]),
+}
+"""Declarations, and the values that CloudFormation accepts and refuses."""
+
+
+@pytest.mark.parametrize(("declaration", "accepted", "refused"), PARAMETERS.values(), ids=PARAMETERS)
+def test_values_are_those_that_declaration_accepts(
+    plan_of: Callable[..., sam_template.Plan], declaration: str, accepted: list[str], refused: list[str]
+) -> None:
+    plan = plan_of(TEMPLATE.replace("{Type: Number, Default: 7}", declaration))
+
+    for value in accepted:
+        plan.check({"Seconds": value})
+    for value in refused:
+        with pytest.raises(sam_template.TemplateError, match="Seconds cannot be "):
+            plan.check({"Seconds": value})
+
+
+@pytest.mark.parametrize(
+    ("declaration", "reason"),
+    [
+        ("{Type: Number, MaxValue: 9}", "The template declares: Type Number, MaxValue 9."),
+        ("{Type: Number, ConstraintDescription: Use digits.}", "Use digits."),
+    ],
+)
+def test_refused_value_has_a_reason(plan_of: Callable[..., sam_template.Plan], declaration: str, reason: str) -> None:
+    plan = plan_of(TEMPLATE.replace("{Type: Number, Default: 7}", declaration))
+
+    with pytest.raises(sam_template.TemplateError) as refusal:
+        plan.check({"Seconds": "abc"})
+    assert str(refusal.value) == f"Seconds cannot be 'abc'. {reason}"
