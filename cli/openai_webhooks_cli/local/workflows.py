@@ -12,6 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 from moto.core.config import default_user_config
+from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.eval.callback.callback import CallbackEndpoint
 from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication, Execution
@@ -70,23 +71,28 @@ def connect(aws: MotoAws, invoke: Invoke, on_end: Callable[[str], object]) -> No
     lambda_eval_utils.boto_client_for = lambda **_: _Lambda(invoke)  # type: ignore[assignment,attr-defined]
     events = aws.client("events")
 
-    def report(execution: Execution, status: str) -> None:
+    def report(execution: Execution) -> None:
         described = execution.to_describe_output()
-        detail = {name: described[name] for name in ("executionArn", "stateMachineArn", "name")} | {"status": status}
+        detail = {name: described[name] for name in ("executionArn", "stateMachineArn", "name", "status")}
         entry = {"Source": "aws.states", "DetailType": "Step Functions Execution Status Change"}
         events.put_events(Entries=[entry | {"Detail": json.dumps(detail)}])
         result = described.get("output") or ": ".join(filter(None, (execution.error, execution.cause)))
-        on_end(f"{execution.state_machine.name} {status}  {result}".rstrip())
+        on_end(f"{execution.state_machine.name} {execution.status}  {result}".rstrip())
 
     def end(worker: BaseExecutionWorkerCommunication) -> None:
+        execution = worker.execution
+        was_stopped = execution.exec_status == ExecutionStatus.ABORTED
         _end_execution(worker)
-        if worker.execution.status != "ABORTED":
-            report(worker.execution, worker.execution.status)
+        if was_stopped:
+            execution.exec_status, execution.error, execution.cause = ExecutionStatus.ABORTED, None, None
+        else:
+            report(execution)
 
     def stop(execution: Execution, *arguments: Any, **options: Any) -> None:
-        # moto ends the execution only after the task that waits.
+        # moto stops an execution only when the task that waits has ended.
         _stop_execution(execution, *arguments, **options)
-        report(execution, "ABORTED")
+        execution.exec_status = ExecutionStatus.ABORTED
+        report(execution)
 
     BaseExecutionWorkerCommunication.terminated = end  # type: ignore[assignment,method-assign]
     Execution.stop = stop  # type: ignore[assignment,method-assign]

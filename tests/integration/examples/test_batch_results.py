@@ -172,14 +172,17 @@ def broken_after(size: int, *, start: int = 0) -> Callable[[], Response]:
         pytest.param("completed", b'{"id": 1}\n', None, id="only output"),
         pytest.param("expired", None, b'{"id": 2}\n', id="only errors"),
         pytest.param("cancelled", None, None, id="no file"),
+        pytest.param("failed", None, None, id="failed after its event"),
     ],
 )
 def test_files_of_ended_batch_are_stored_and_announced(
     stage: Stage, status: str, output: bytes | None, errors: bytes | None
 ) -> None:
     batch_id = stage.batch(output=output, errors=errors, status=status)
-    stage.pool.invoke(delivered(f"batch.{status}", id=batch_id))
+    log = stage.pool.invoke(delivered(f"batch.{'completed' if status == 'failed' else status}", id=batch_id)).log
 
+    assert all(line["correlation_id"].startswith("evt_") for line in lines(log))
+    assert "" not in {request.headers.get("Accept-Encoding", "identity") for request in stage.openai.requests}
     stored = stage.stored(batch_id)
     summary = json.loads(stored.pop("summary.json"))
     expected = {"output": output, "errors": errors}
@@ -454,6 +457,7 @@ def test_refused_event_is_published_by_retry_without_copy(stage: Stage) -> None:
         pool.close()
     assert str(failure).startswith("EventNotPublished")
     assert stage.announced(batch_id) == []
+    assert "summary.json" in stage.stored(batch_id)  # so the event never comes before what it names
 
     stage.end(batch_id)
     assert len(stage.announced(batch_id)) == 1

@@ -100,7 +100,8 @@ class System:
     def stop(self, task: dict[str, Any]) -> None:
         """Stop the execution, and handle the event of Step Functions."""
         self.tasks.waiting.discard(task["task_token"])
-        self.canceling.invoke({"detail": {"executionArn": task["execution_arn"]}})
+        log = self.canceling.invoke({"detail": {"executionArn": task["execution_arn"]}}).log
+        assert {json.loads(line)["correlation_id"] for line in log} <= {task["execution_arn"]}
 
     def status(self, response_id: str) -> str:
         return str(self.openai.responses[response_id]["status"])
@@ -244,13 +245,18 @@ def test_other_end_fails_task(system: System, status: str, fields: dict[str, Any
 
 
 def test_request_is_sent_as_background_response(system: System) -> None:
-    task = system.new_task(metadata={"user": "42"}, a_field_of_tomorrow=[1], extra_headers={"authorization": "none"})
+    task = system.new_task(
+        metadata={"user": "42"}, background=False, a_field_of_tomorrow=[1], extra_headers={"authorization": "none"}
+    )
+    # Step Functions' console adds a key that OpenAI would refuse.
+    request_of_user = dict(task["request"])
+    task["request"]["AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"] = "arn"
 
     system.start(task)
 
     [request] = system.requests("responses.create")
     tokens = {key for key in request.body["metadata"] if key != "user"}
-    assert request.body == task["request"] | {"background": True, "metadata": request.body["metadata"]}
+    assert request.body == request_of_user | {"background": True, "metadata": request.body["metadata"]}
     assert request.body["metadata"]["user"] == "42"
     assert tokens == {f"task_token_6b9f2d10_{number}" for number in (1, 2, 3)}
     assert request.headers["Authorization"] == f"Bearer {API_KEY}"
@@ -270,6 +276,12 @@ def test_invalid_input_is_refused_before_the_request(system: System, request_of_
         system.starting.invoke(system.new_task(**request_of_user))
 
     assert not system.requests("responses.create")
+
+
+@pytest.mark.parametrize("request_of_user", ["Hello", ["Hello"], 7, None], ids=repr)
+def test_input_that_is_no_object_is_refused(system: System, request_of_user: Any) -> None:
+    with pytest.raises(FunctionFailed, match=r"^InvalidInput: The input is the body"):
+        system.starting.invoke(system.new_task() | {"request": request_of_user})
 
 
 def test_event_before_end_of_start_completes_task(system: System) -> None:

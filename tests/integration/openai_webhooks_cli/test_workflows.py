@@ -123,6 +123,7 @@ def test_error_of_function_fails_execution(running: Running) -> None:
     execution = running.execute("Fail", {})
 
     assert (execution["status"], execution["error"]) == ("FAILED", "KeyError")
+    assert "planted" in json.loads(execution["cause"])["errorMessage"]
     assert any(problem.startswith("Fail failed: KeyError") for problem in running.problems)
 
 
@@ -159,11 +160,14 @@ def test_response_can_fail(running: Running) -> None:
 
 
 def test_stop_cancels_response(running: Running) -> None:
-    execution = running.start("StateMachine", {"model": "gpt-5", "input": "Hello"})
     responses = running.system.openai.responses
     before = set(responses)
+    execution = running.start("StateMachine", {"model": "gpt-5", "input": "Hello"})
     [started] = wait_until(lambda: responses.keys() - before, "a response")
 
     running.system.aws.client("stepfunctions").stop_execution(executionArn=execution)
 
     wait_until(lambda: responses[started]["status"] == "cancelled", "the cancellation")
+    execution_of = running.system.aws.client("stepfunctions").describe_execution
+    wait_until(lambda: execution_of(executionArn=execution)["status"] == "ABORTED", "the end")
+    assert sum("ABORTED" in end for end in running.ends) == 1

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import pytest
 from hypothesis import example, given, strategies as st
+from moto.events.models import EventPattern
 
 from caller import EVERYBODY, answer_to, caller_number, number_in
-from openai_webhooks import SipHeader
+from openai_webhooks import CATALOG, SipHeader
 from tests.support.templates import EXAMPLES
 
 STACK: Final = EXAMPLES["answer-calls"].defaults
@@ -42,6 +43,8 @@ NUMBERS: Final = {
     "encoded digits": "<sip:+1415%35%35%350100@sip.example.com>",
     "separators": "<sip:+1-415.555(01)00@sip.example.com>",
     "tel": f"tel:{NUMBER}",
+    "tel, upper case": f"<TEL:{NUMBER}>",
+    "line break after the address": f"<sip:{NUMBER}@sip.example.com>\r\n",
     "tel with separators": "<tel:+1-415-555-0100>;tag=1",
     "tel with parameters": "<tel:+1(415)555-0100;ext=1>",
 }
@@ -65,6 +68,12 @@ NO_NUMBER: Final = {
     "quote after the address": f'<sip:{NUMBER}@sip.example.com> "Alice"',
     "two addresses": f"<sip:{NUMBER}@sip.example.com>, <sip:{OTHER}@sip.example.com>",
     "two addresses without a comma": f"<sip:{NUMBER}@sip.example.com> <sip:{OTHER}@sip.example.com>",
+    "headers of an address without brackets": f"sip:{NUMBER}@sip.example.com?subject=x",
+    "address with a comma in the name": f"sip:{OTHER}@host, x <sip:{NUMBER}@sip.example.com>",
+    "address in a parameter of the header": f"<sip:{NUMBER}@sip.example.com>;x=<sip:{OTHER}@host>",
+    "two at signs in parameters": f"<sip:{NUMBER}@sip.example.com;x=a@host>",
+    "letters of other alphabets in the host": f"<sip:{NUMBER}@\u0435xample.com>",
+    "space in the host": f"<sip:{NUMBER}@sip .example.com>",
     "address before brackets": f"sip:{NUMBER}@sip.example.com <sip:alice@sip.example.com>",
     "address in a parameter": f"<sip:alice@sip.example.com>;x=<sip:{NUMBER}@sip.example.com>",
     "open bracket": f"<sip:{NUMBER}@sip.example.com",
@@ -254,13 +263,42 @@ def test_environment_fits_in_4_kb() -> None:
     assert len(json.dumps(variables(AllowedCallers=callers, Instructions=instructions))) < 4_096
 
 
-def test_late_call_is_not_retried() -> None:
-    [target] = STACK.properties("AnswerCallFunctionRule")["Targets"]
-    config = STACK.properties("AnswerCallFunctionEventInvokeConfig")
+@pytest.mark.parametrize("event_type", CATALOG)
+def test_only_incoming_calls_are_handled(event_type: str) -> None:
+    pattern = EventPattern.load(json.dumps(STACK.value(STACK.properties("AnswerCallFunctionRule")["EventPattern"])))
+    event: Any = {"source": "openai.com", "detail-type": event_type, "detail": {}}
 
-    # 60 s is the minimum of both.
-    assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] == 60
-    assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (0, 60)
+    assert pattern.matches_event(event) == (event_type == "realtime.call.incoming")
+
+
+def test_function_has_least_privilege() -> None:
+    allowed = {
+        action: statement["Resource"]
+        for policy in STACK.properties("AnswerCallFunctionRole")["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+    table = {"Fn::GetAtt": ["HandledEventsTable", "Arn"]}
+
+    assert {action: allowed[action] for action in allowed if action.startswith("dynamodb:")} == {
+        "dynamodb:PutItem": table,
+        "dynamodb:UpdateItem": table,
+        "dynamodb:DeleteItem": table,
+    }
+    assert len(allowed) == 5  # and the API key, and the dead-letter queue
+
+
+def test_function_outlasts_its_calls() -> None:
+    openai, aws = 2 * 2, 3 * 3  # seconds; AWS: the API key, the claim, the result
+
+    assert STACK.properties("AnswerCallFunction")["Timeout"] > openai + aws
+
+
+def test_reject_status_is_a_refusal() -> None:
+    declared = STACK.parameters["RejectStatusCode"]
+
+    # RFC 3261, section 21: 4xx, 5xx and 6xx.
+    assert (declared["MinValue"], declared["MaxValue"]) == (400, 699)
 
 
 def test_function_has_full_vcpu() -> None:
@@ -274,6 +312,7 @@ def test_schedule_keeps_instance_running_and_key_cached() -> None:
 
     # The API key stays in the cache for 5 minutes. Lambda keeps an instance for longer than that.
     assert rule["ScheduleExpression"] == "rate(4 minutes)"
+    assert rule.get("State", "ENABLED") == "ENABLED"
     assert target["Arn"] == {"Fn::GetAtt": ["AnswerCallFunction", "Arn"]}
     assert "Input" not in target  # the function recognizes the schedule by the event's source
 

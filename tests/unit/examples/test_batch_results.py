@@ -3,14 +3,17 @@
 import json
 from types import SimpleNamespace
 from typing import Any, Final
+from unittest.mock import Mock
 
 import httpx2
 import pytest
+from botocore.exceptions import ClientError
 from moto.events.models import EventPattern
 from openai import OpenAI
 
 from openai_file import UnexpectedAnswer, copy_file
 from openai_webhooks import CATALOG
+from resumable_upload import PART_SIZE, ResumableUpload
 from tests.support.templates import EXAMPLES, Stack
 
 TEMPLATE: Final = EXAMPLES["batch-results"]
@@ -109,3 +112,49 @@ def test_answer_without_length_is_not_stored() -> None:
 
     with pytest.raises(UnexpectedAnswer, match="length"):
         copy_file(client, "file-1", upload, remaining_ms=lambda: 900_000)
+
+
+def test_function_copies_large_files_in_little_memory() -> None:
+    function = STACK.properties("OnBatchEndedFunction")
+
+    assert (function["MemorySize"], function["Timeout"]) == (256, 900)
+
+
+def refused(status: str) -> ClientError:
+    return ClientError({"Error": {"Code": status}}, "HeadObject")
+
+
+def test_denied_access_is_not_an_absent_object() -> None:
+    s3 = Mock()
+    s3.head_object.side_effect = refused("403")
+
+    with pytest.raises(ClientError):
+        ResumableUpload(s3, "bucket", "key", source="file-1")
+    assert not s3.list_multipart_uploads.called
+
+
+def test_newest_unfinished_upload_of_key_is_continued() -> None:
+    s3 = Mock()
+    s3.head_object.side_effect = refused("404")
+    uploads = [("key", 1), ("key", 3), ("key", 2), ("key-of-another", 4)]
+    s3.list_multipart_uploads.return_value = {
+        "Uploads": [{"Key": key, "UploadId": f"{key}-{minute}", "Initiated": minute} for key, minute in uploads]
+    }
+    s3.get_paginator.return_value.paginate.return_value = [
+        {"Parts": [{"PartNumber": 1, "Size": PART_SIZE, "ETag": "a", "ChecksumCRC32": "b"}]},
+        {"Parts": [{"PartNumber": 2, "Size": PART_SIZE, "ETag": "c"}]},
+    ]
+
+    upload = ResumableUpload(s3, "bucket", "key", source="file-1")
+    upload.finish(b"")
+
+    assert upload.size == 2 * PART_SIZE
+    s3.complete_multipart_upload.assert_called_once_with(
+        Bucket="bucket",
+        Key="key",
+        UploadId="key-3",
+        # S3 refuses a list without the checksums that it was sent.
+        MultipartUpload={
+            "Parts": [{"PartNumber": 1, "ETag": "a", "ChecksumCRC32": "b"}, {"PartNumber": 2, "ETag": "c"}]
+        },
+    )

@@ -1,6 +1,7 @@
 """What the examples' templates have in common: retries, dead-letter queues, alarms, logs, permissions, the API key."""
 
 import json
+import re
 from typing import Any, Final
 
 import pytest
@@ -76,6 +77,50 @@ def test_every_dead_letter_queue_has_alarm(stack: Stack) -> None:
         assert alarm["TreatMissingData"] == "notBreaching"
 
 
+@CALLERS
+def test_alarm_fires_at_first_dead_letter(stack: Stack) -> None:
+    for alarm in stack.of("CloudWatch::Alarm").values():
+        assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
+        assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
+            "Maximum",
+            "GreaterThanThreshold",
+            0,
+        )
+        assert alarm["EvaluationPeriods"] * alarm["Period"] <= 300
+
+
+RETRIES: Final = {
+    "AnswerCallFunction": (60, 0, 60),  # nobody waits for an answer that is a minute old
+    "OnBatchEndedFunction": (DAY, 2, 6 * 3_600),
+    "OnResponseEndedFunction": (DAY, 2, 6 * 3_600),
+    "CancelResponseFunction": (DAY, 2, 6 * 3_600),
+}
+"""How long EventBridge retries, how often Lambda retries, and how long: seconds, times, seconds."""
+
+
+@CALLERS
+def test_events_are_retried_as_long_as_they_matter(stack: Stack) -> None:
+    for rule in event_rules(stack).values():
+        [target] = rule["Targets"]
+        name = target["Arn"]["Fn::GetAtt"][0]
+        config = stack.properties(f"{name}EventInvokeConfig")
+
+        assert RETRIES[name] == (
+            target["RetryPolicy"]["MaximumEventAgeInSeconds"],
+            config["MaximumRetryAttempts"],
+            config["MaximumEventAgeInSeconds"],
+        )
+
+
+@ALL
+def test_records_expire(stack: Stack) -> None:
+    # The attributes that Powertools and the workflow's function write.
+    written = {"HandledEventsTable": "expiration", "ExecutionsTable": "expires_at"}
+
+    for name, table in stack.of("DynamoDB::Table").items():
+        assert table["TimeToLiveSpecification"] == {"AttributeName": written[name], "Enabled": True}
+
+
 @ALL
 def test_logs_expire(stack: Stack) -> None:
     for function in stack.of("Lambda::Function").values():
@@ -124,6 +169,33 @@ def test_functions_may_read_only_api_key(stack: Stack) -> None:
 def test_template_has_no_api_key(stack: Stack) -> None:
     assert stack.of("SecretsManager::Secret") == {}
     assert API_KEY not in stack.json
+
+
+ADDRESSES: Final = {
+    "https://api.openai.com/v1": True,
+    "https://eu.api.openai.com/v1": True,
+    "http://127.0.0.1:8080/v1": True,
+    "http://api.openai.com/v1": False,
+    "http://127.0.0.1.example.com/v1": False,
+    "api.openai.com": False,
+    "": False,
+}
+"""Addresses of OpenAI's API, and whether CloudFormation accepts them. The API key goes there."""
+
+
+@CALLERS
+@pytest.mark.parametrize(("address", "accepted"), ADDRESSES.items(), ids=map(repr, ADDRESSES))
+def test_address_of_openai_is_encrypted_or_local(stack: Stack, address: str, accepted: bool) -> None:  # noqa: FBT001
+    assert bool(re.fullmatch(stack.parameters["OpenAIBaseUrl"]["AllowedPattern"], address)) is accepted
+
+
+@CALLERS
+@pytest.mark.parametrize("name", ["", "*", "key-??????", "a key", "${AWS::StackName}"])
+def test_name_of_secret_cannot_widen_permission(stack: Stack, name: str) -> None:
+    pattern = stack.parameters["OpenAIApiKeySecretName"]["AllowedPattern"]
+
+    assert not re.fullmatch(pattern, name)
+    assert re.fullmatch(pattern, "prod/openai_api.key")
 
 
 @ALL

@@ -192,6 +192,45 @@ def test_workflow_waits_as_long_as_parameter_says() -> None:
     assert workflow(ResponseTimeoutSeconds="5")["States"]["WaitForResponse"]["TimeoutSeconds"] == 5
 
 
+def test_workflow_passes_token_execution_and_input() -> None:
+    state = workflow()["States"]["WaitForResponse"]
+
+    assert state["Parameters"]["Payload"] == {
+        "task_token.$": "$$.Task.Token",
+        "execution_arn.$": "$$.Execution.Id",
+        "request.$": "$",
+    }
+
+
+def test_errors_that_pass_are_retried_6_times() -> None:
+    [retry] = workflow()["States"]["WaitForResponse"]["Retry"]
+
+    # Those of Lambda: https://docs.aws.amazon.com/step-functions/latest/dg/sfn-best-practices.html
+    assert set(retry["ErrorEquals"]) == {
+        *("Lambda.AWSLambdaException", "Lambda.SdkClientException"),
+        *("Lambda.ServiceException", "Lambda.TooManyRequestsException"),
+        *("APIConnectionError", "APITimeoutError", "InternalServerError", "RateLimitError"),
+    }
+    assert retry["MaxAttempts"] == 6
+
+
+def test_timeout_cancels_response_and_fails() -> None:
+    states = workflow()["States"]
+    cancel, failed = states["CancelResponse"], states["ResponseTimedOut"]
+
+    # Lambda then queues the invocation and retries it.
+    assert cancel["Parameters"]["InvocationType"] == "Event"
+    assert cancel["Next"] == "ResponseTimedOut"
+    assert (failed["Type"], failed["Error"]) == ("Fail", "ResponseTimedOut")
+
+
+def test_functions_outlast_their_calls() -> None:
+    openai, aws = 30 + 2 * 15, 3 * 3  # seconds; OpenAI: start, cancel, retrieve; AWS: API key, table, task
+
+    for function in STACK.of("Lambda::Function").values():
+        assert function["Timeout"] > openai + aws
+
+
 def test_retried_errors_exist() -> None:
     [retry] = workflow()["States"]["WaitForResponse"]["Retry"]
     own = [name for name in retry["ErrorEquals"] if not name.startswith("Lambda.")]

@@ -1,6 +1,7 @@
 """The stand-in for OpenAI's API, as OpenAI's SDK sees it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
@@ -111,7 +112,12 @@ def test_sample_event_adds_its_resource(local: LocalOpenAI, client: OpenAI, even
     family, _, status = event_type.partition(".")
 
     resource = client.responses if family == "response" else client.batches
-    assert resource.retrieve(event["data"]["id"]).status == status
+    added: Any = resource.retrieve(event["data"]["id"])
+    assert added.status == status
+    if family == "batch":
+        assert bool(added.output_file_id) == (status != "failed")
+    elif status == "incomplete":
+        assert added.incomplete_details.reason
 
 
 def test_later_sample_event_changes_resource(local: LocalOpenAI, client: OpenAI) -> None:
@@ -145,6 +151,29 @@ def test_other_input_adds_nothing(local: LocalOpenAI, function_input: object) ->
     assert (local.responses, local.batches, local.calls) == ({}, {}, {})
 
 
+def test_answered_call_does_not_ring_again(local: LocalOpenAI, client: OpenAI) -> None:
+    event = {"detail": {"type": "realtime.call.incoming", "data": {"call_id": "rtc_1"}}}
+    local.learn(event)
+    client.realtime.calls.reject("rtc_1")
+
+    local.learn(event)
+
+    assert local.calls == {"rtc_1": "reject"}
+
+
+def test_event_without_end_adds_nothing(local: LocalOpenAI) -> None:
+    local.learn({"detail": {"type": "response.paused", "data": {"id": "resp_1"}}})
+
+    assert local.responses == {}
+
+
+def test_foreground_response_cannot_be_cancelled(client: OpenAI) -> None:
+    created = client.responses.create(input="Hello")
+
+    with pytest.raises(openai.BadRequestError):
+        client.responses.cancel(created.id)
+
+
 def test_unknown_resource_is_not_found(client: OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="The local stand-in has no resp_1"):
         client.responses.retrieve("resp_1")
@@ -176,8 +205,10 @@ def test_every_answer_is_reported() -> None:
 
 
 def test_wrong_key_is_refused(local: LocalOpenAI) -> None:
-    with pytest.raises(openai.AuthenticationError):
-        OpenAI(base_url=local.base_url, api_key="sk-wrong").batches.retrieve("batch_1")
+    # OpenAI quotes the start and the end of the key too.
+    with pytest.raises(openai.AuthenticationError, match=r"sk-wrong\*\*\*\*-key") as refusal:
+        OpenAI(base_url=local.base_url, api_key="sk-wrong-other-key").batches.retrieve("batch_1")
+    assert str(refusal.value.request_id).startswith("req_")
     assert not local.requests
 
 

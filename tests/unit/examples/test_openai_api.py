@@ -1,0 +1,50 @@
+"""The API key that the examples' functions share: which secrets are one, and how long it is kept."""
+
+from types import ModuleType
+from typing import Any, Final
+from unittest.mock import Mock
+
+import pytest
+
+NAME: Final = "openai-api-key"
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("OPENAI_API_KEY_SECRET_NAME", NAME)
+    from openai_webhooks_subscriber import openai_api  # noqa: PLC0415  # it creates a client, which needs a region
+
+    return openai_api
+
+
+@pytest.fixture
+def secrets(module: Any, monkeypatch: pytest.MonkeyPatch) -> Mock:
+    secrets = Mock()
+    monkeypatch.setattr(module, "_SECRETS", secrets)
+    return secrets
+
+
+@pytest.mark.parametrize("stored", ["sk-proj-1", "sk-proj-1\n", "  sk-proj-1\r\n"])
+def test_white_space_around_key_is_removed(module: Any, secrets: Mock, stored: str) -> None:
+    secrets.get.return_value = stored
+
+    assert module.api_key() == "sk-proj-1"
+
+
+@pytest.mark.parametrize("stored", ["", "proj-1", "sk-a b", "sk-a\nb", "sk-é", "sk-\x00", '{"key": "sk-1"}'], ids=repr)
+def test_secret_without_key_is_refused_without_showing_it(module: Any, secrets: Mock, stored: str) -> None:
+    secrets.get.return_value = stored
+
+    with pytest.raises(module.NoApiKey, match=f"put-secret-value --secret-id {NAME} ") as refusal:
+        module.api_key()
+    assert not stored or stored not in str(refusal.value)
+
+
+@pytest.mark.parametrize("refresh", [False, True])
+def test_key_is_kept_for_5_minutes(module: Any, secrets: Mock, refresh: bool) -> None:  # noqa: FBT001
+    secrets.get.return_value = "sk-1"
+
+    module.api_key(refresh=refresh)
+
+    secrets.get.assert_called_once_with(NAME, max_age=300, force_fetch=refresh)
