@@ -17,8 +17,8 @@ from evidence.models.inputs import LOG_OVERHEAD
 from openai_webhooks_cli import apigw_event, samples
 from openai_webhooks_cli.local import sam_template
 from openai_webhooks_cli.local.function_pool import FunctionPool
-from openai_webhooks_cli.local.moto_aws import ACCOUNT, MotoAws
-from openai_webhooks_cli.local.sam_template import REGION
+from openai_webhooks_cli.local.moto_aws import MotoAws
+from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
 from tests.support.paths import ROOT
 
 TEMPLATE = ROOT / "template.yaml"
