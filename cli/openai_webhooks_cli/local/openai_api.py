@@ -54,7 +54,7 @@ class RefusedError(Exception):
 
 
 class LocalOpenAI:
-    """Resources in memory: tests change them directly, and requests through the SDK.
+    """OpenAI's resources, in memory. Tests change them directly. The SDK changes them through requests.
 
     It starts on construction and stops at the end of the `with` statement. A background response ends `seconds` after
     its start; without `seconds`, only `end_response` ends it. The request's metadata can choose how: `{"stand_in":

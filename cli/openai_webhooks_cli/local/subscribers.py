@@ -68,7 +68,7 @@ class Subscribers:
                 threading.Thread(target=self._consume, args=[pool], daemon=True).start()
 
     def invoke(self, name: str, event: Any) -> Any:
-        """Invoke a function directly, by its logical id. Return its result. Raises FunctionFailed."""
+        """Invoke a function directly, by its name. Return its result. Raises FunctionFailed."""
         pools = [pool for pool in self.pools if pool.function.name == name]
         if len(pools) != 1:
             raise FunctionFailed(f"Lambda.ResourceNotFoundException: {len(pools)} functions have the name {name}")

@@ -23,7 +23,7 @@ from openai_webhooks_cli.local.moto_aws import MotoAws
 from openai_webhooks_cli.local.sam_template import ACCOUNT
 
 Invoke = Callable[[str, Any], Any]
-"""Invokes a function, by its logical id, with an event. Raises FunctionFailed."""
+"""Invokes a function, by its name, with an event. Raises FunctionFailed."""
 
 # By default, moto stores workflows and does not run them. It logs each failed task at length.
 default_user_config["stepfunctions"] = {"execute_state_machine": True}
@@ -54,7 +54,7 @@ class InvalidWorkflow(Exception):
 
 
 def create(aws: MotoAws, name: str, definition: str) -> str:
-    """Create a state machine from its definition, JSON. Return its ARN. Raises InvalidWorkflow."""
+    """Create a state machine from its definition in JSON. Return its ARN. Raises InvalidWorkflow."""
     role = f"arn:aws:iam::{ACCOUNT}:role/{name}"
     try:
         created = aws.client("stepfunctions").create_state_machine(name=name, definition=definition, roleArn=role)
@@ -66,7 +66,7 @@ def create(aws: MotoAws, name: str, definition: str) -> str:
 def connect(aws: MotoAws, invoke: Invoke, on_end: Callable[[str], object]) -> None:
     """Let tasks call functions by `invoke`. moto itself would call Lambda at a port where nothing listens.
 
-    When an execution ends, its event comes on the default bus, and `on_end` is called with a text about it.
+    When an execution ends, its event appears on the default bus, and `on_end` is called with a text about it.
     """
     lambda_eval_utils.boto_client_for = lambda **_: _Lambda(invoke)  # type: ignore[assignment,attr-defined]
     events = aws.client("events")

@@ -12,7 +12,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class QuietHandler(WSGIRequestHandler):
-    """Logs no requests."""
+    """A request handler that logs no requests."""
 
     def log_request(self, *_: object) -> None: ...
 

@@ -16,7 +16,7 @@ from openai.types import Batch
 
 from openai_file import copy_file
 from openai_webhooks import BatchCancelledWebhookEvent, BatchCompletedWebhookEvent, BatchExpiredWebhookEvent, parse
-from openai_webhooks_subscriber.events import UnexpectedEvent
+from openai_webhooks_subscriber.events import UnexpectedEvent, unexpected
 from openai_webhooks_subscriber.logs import log_event_id, logger
 from openai_webhooks_subscriber.openai_api import explain_refusal, openai_client
 from resumable_upload import ResumableUpload
@@ -73,7 +73,7 @@ def batch_id_of(eventbridge_event: dict[str, Any]) -> str:
             if re.fullmatch(r"[\w-]{1,128}", event.data.id, re.ASCII):
                 return event.data.id
             raise UnexpectedEvent(f"The batch id of {event.type} has other characters than letters, digits, _ and -.")
-    raise UnexpectedEvent(f"{event.type} is not the end of a batch with results: {event.drift}")
+    raise unexpected(event)
 
 
 def _ended_batch(batch_id: str) -> Batch:

@@ -13,6 +13,8 @@ from openai_webhooks_subscriber.aws import CONFIG
 
 _SECRETS = SecretsProvider(boto3_client=boto3.client("secretsmanager", config=CONFIG))
 _KEPT = 300  # seconds
+# From standard input, because anyone on a machine can see the arguments of its commands.
+_STORE = "printenv OPENAI_API_KEY | aws secretsmanager {} --secret-string file:///dev/stdin"
 
 
 class NoApiKey(Exception):
@@ -39,13 +41,13 @@ def api_key(*, refresh: bool = False) -> str:
     except GetParameterError as error:
         raise NoApiKey(
             f"The secret {name} cannot be read: {error}. AWS can also deny the access if there is no such secret. To "
-            f'create it: aws secretsmanager create-secret --name {name} --secret-string "$OPENAI_API_KEY"'
+            f"create it: {_STORE.format(f'create-secret --name {name}')}"
         ) from None
     # A header cannot contain anything else, and the error of the HTTP library would show the key.
     if not key.startswith("sk-") or not key.isascii() or not key.isprintable() or " " in key:
         raise NoApiKey(
             f"The secret {name} has no OpenAI API key. A key starts with sk-. To store one: "
-            f'aws secretsmanager put-secret-value --secret-id {name} --secret-string "$OPENAI_API_KEY"'
+            f"{_STORE.format(f'put-secret-value --secret-id {name}')}"
         )
     return key
 
@@ -60,10 +62,13 @@ def explain_refusal() -> Iterator[None]:
     try:
         yield
     except APIStatusError as error:
-        facts = filter(None, (error.code or error.type, error.param, error.request_id))
-        text = f"OpenAI answered {error.status_code} ({', '.join(facts)})."
+        facts = (error.status_code, error.code or error.type, error.param, error.request_id)
+        text = f"OpenAI answered {', '.join(str(fact) for fact in facts if fact)}."
         if isinstance(error, AuthenticationError | PermissionDeniedError):
             name = os.environ["OPENAI_API_KEY_SECRET_NAME"]
-            text += f" The API key in the secret {name} is wrong, or it may not do this."
-            text += f" The function uses a new key within {_KEPT // 60} minutes."
+            text += (
+                f" The API key in the secret {name} is wrong, or has no permission for this request. Store another "
+                f"key, which the function uses within {_KEPT // 60} minutes: "
+                f"{_STORE.format(f'put-secret-value --secret-id {name}')}"
+            )
         raise type(error)(text, response=error.response, body=None) from None

@@ -1,4 +1,4 @@
-"""Cancel what an execution started, when it ended without the result: stopped, timed out or failed."""
+"""Cancel the responses of an execution that was stopped, timed out or failed."""
 
 from typing import Any
 

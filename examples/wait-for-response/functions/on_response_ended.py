@@ -13,7 +13,7 @@ from openai_webhooks import (
     ResponseIncompleteWebhookEvent,
     parse,
 )
-from openai_webhooks_subscriber.events import UnexpectedEvent
+from openai_webhooks_subscriber.events import unexpected
 from openai_webhooks_subscriber.logs import log_event_id, logger
 from openai_webhooks_subscriber.openai_api import explain_refusal
 from response_outcome import failure_of, output_of
@@ -62,4 +62,4 @@ def ended_response(detail: dict[str, Any]) -> str:
             | ResponseIncompleteWebhookEvent()
         ):
             return event.data.id
-    raise UnexpectedEvent(f"{event.type} does not say which response ended: {event.drift}")
+    raise unexpected(event)

@@ -12,7 +12,7 @@ from openai_webhooks_subscriber.openai_api import explain_refusal
 from task_token import InvalidInput, with_task_token
 from waiting_task import is_waiting
 
-# OpenAI can start a response although its answer comes too late, and the retry would start another one.
+# Longer than for other requests: if OpenAI's answer comes too late, the retry starts a second response.
 _CLIENT = OPENAI.with_options(timeout=30)
 
 

@@ -6,7 +6,7 @@ from openai_webhooks_subscriber.aws import CONFIG
 
 _STEP_FUNCTIONS = boto3.client("stepfunctions", config=CONFIG)
 
-# The task ended before, or its execution did: it was stopped, or its time was up.
+# The task has ended, or its execution was stopped or timed out.
 _ENDED = (
     _STEP_FUNCTIONS.exceptions.InvalidToken,
     _STEP_FUNCTIONS.exceptions.TaskDoesNotExist,

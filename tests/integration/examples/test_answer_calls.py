@@ -74,11 +74,9 @@ def aws() -> Iterator[str]:
     with moto_server() as url:
         store_api_key(url)
         store_api_key(url, "another-key", "sk-wrong")
+        declared = EXAMPLES["answer-calls"].defaults.properties("HandledEventsTable")
         aws_client(url, "dynamodb").create_table(
-            TableName=TABLE,
-            BillingMode="PAY_PER_REQUEST",
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            TableName=TABLE, **{key: declared[key] for key in ("BillingMode", "KeySchema", "AttributeDefinitions")}
         )
         yield url
         reset(url)
@@ -275,7 +273,7 @@ def test_refused_request_fails(calls: Calls, status: int) -> None:
     event = calls.ring()
     calls.openai.on_request = partial(refuse, status)
 
-    with pytest.raises(FunctionFailed, match=f"OpenAI answered {status} "):
+    with pytest.raises(FunctionFailed, match=f"OpenAI answered {status}, "):
         calls.invoke(event)
 
     assert len(calls.requests(event)) == 1

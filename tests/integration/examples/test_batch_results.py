@@ -70,6 +70,9 @@ class Stage:
             for item in listed
         }
 
+    def content_type(self, batch_id: str, name: str) -> str:
+        return str(self.s3.head_object(Bucket=BUCKET, Key=f"batches/{batch_id}/{name}")["ContentType"])
+
     def announced(self, batch_id: str) -> list[dict[str, Any]]:
         """Return the details of the events about a batch on the bus."""
         sqs = aws_client(self.aws_url, "sqs")
@@ -182,8 +185,12 @@ def test_files_of_ended_batch_are_stored_and_announced(
     log = stage.pool.invoke(delivered(f"batch.{'completed' if status == 'failed' else status}", id=batch_id)).log
 
     assert all(line["correlation_id"].startswith("evt_") for line in lines(log))
-    assert "" not in {request.headers.get("Accept-Encoding", "identity") for request in stage.openai.requests}
+    downloads = [request for request in stage.openai.requests if request.action == "files.content"]
+    assert {request.headers.get("Accept-Encoding") for request in downloads} <= {"identity"}
     stored = stage.stored(batch_id)
+    types = {name: stage.content_type(batch_id, name) for name in stored}
+    assert set(types.values()) <= {"application/x-ndjson", "application/json"}
+    assert types["summary.json"] == "application/json"
     summary = json.loads(stored.pop("summary.json"))
     expected = {"output": output, "errors": errors}
     files = {name: content for name, content in expected.items() if content is not None}

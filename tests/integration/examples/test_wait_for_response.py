@@ -32,7 +32,7 @@ TOKEN_LENGTH: Final = 1_100
 
 @dataclass
 class Tasks:
-    """The tasks of Step Functions, which moto can run only together with Lambda functions in containers."""
+    """A stand-in for the tasks of Step Functions, so that a test decides when a task ends."""
 
     waiting: set[str] = field(default_factory=set)
     ended: dict[str, dict[str, str]] = field(default_factory=dict)

@@ -69,6 +69,7 @@ NO_NUMBER: Final = {
     "two addresses": f"<sip:{NUMBER}@sip.example.com>, <sip:{OTHER}@sip.example.com>",
     "two addresses without a comma": f"<sip:{NUMBER}@sip.example.com> <sip:{OTHER}@sip.example.com>",
     "headers of an address without brackets": f"sip:{NUMBER}@sip.example.com?subject=x",
+    "number before the address": f"tel:{OTHER}, <sip:{NUMBER}@sip.example.com>",
     "address with a comma in the name": f"sip:{OTHER}@host, x <sip:{NUMBER}@sip.example.com>",
     "address in a parameter of the header": f"<sip:{NUMBER}@sip.example.com>;x=<sip:{OTHER}@host>",
     "two at signs in parameters": f"<sip:{NUMBER}@sip.example.com;x=a@host>",
@@ -111,6 +112,7 @@ NO_NUMBER: Final = {
 
 SLOW: Final = {
     "spaces": " " * 1_000,
+    "open quote": '"' + "a" * 1_000,
     "spaces in the middle": "a" + " " * 1_000 + "<",
     "escapes": '"' + "\\" * 1_001,
     "escaped quotes": '"' + '\\"' * 500,
@@ -122,7 +124,7 @@ SLOW: Final = {
     "at signs": "sip:" + "a@" * 500,
     "percent signs": "sip:" + "%" * 1_000 + "@b",
 }
-"""Values that a backtracking expression needs long for."""
+"""Values that could make a regular expression slow."""
 
 A_PART = st.sampled_from(
     ['"', "\\", "<", ">", "sip:", "sips:", "tel:", NUMBER, OTHER, "@", "host", ":", ";", "tag=1", ",", "%2B", " ", "-"]

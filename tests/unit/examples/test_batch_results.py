@@ -1,7 +1,7 @@
 """The template that stores batch results: which events it handles, what its function may do, and what is kept."""
 
+import gzip
 import json
-from types import SimpleNamespace
 from typing import Any, Final
 from unittest.mock import Mock
 
@@ -104,14 +104,43 @@ def matches(stack: Stack, event_type: str) -> bool:
     return EventPattern.load(json.dumps(stack.value(rule["EventPattern"]))).matches_event(event)
 
 
+class Copy:
+    """An upload that keeps the bytes."""
+
+    key = "output.jsonl"
+    size = 0
+    is_complete = False
+    stored = b""
+
+    def finish(self, rest: bytearray) -> None:
+        self.stored, self.is_complete = bytes(rest), True
+
+
+def copied(answer: httpx2.Response) -> bytes:
+    """Copy the file that OpenAI answers with. Return what is stored."""
+    client = OpenAI(api_key="sk-1", http_client=httpx2.Client(transport=httpx2.MockTransport(lambda _: answer)))
+    upload: Any = Copy()
+    copy_file(client, "file-1", upload, remaining_ms=lambda: 900_000)
+    return bytes(upload.stored)
+
+
 def test_answer_without_length_is_not_stored() -> None:
     """The end of such an answer looks like a connection that breaks."""
-    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, stream=httpx2.ByteStream(b"results")))
-    client = OpenAI(api_key="sk-1", http_client=httpx2.Client(transport=transport))
-    upload: Any = SimpleNamespace(key="output.jsonl", size=0, is_complete=False)
-
     with pytest.raises(UnexpectedAnswer, match="length"):
-        copy_file(client, "file-1", upload, remaining_ms=lambda: 900_000)
+        copied(httpx2.Response(200, stream=httpx2.ByteStream(b"results")))
+
+
+def test_encoded_file_is_stored_decoded() -> None:
+    encoded = gzip.compress(b"results" * 1_000)
+    headers = {"content-encoding": "gzip", "content-length": str(len(encoded))}
+
+    assert copied(httpx2.Response(200, headers=headers, stream=httpx2.ByteStream(encoded))) == b"results" * 1_000
+
+
+@pytest.mark.parametrize("status", [203, 204, 206])
+def test_success_without_whole_file_is_not_stored(status: int) -> None:
+    with pytest.raises(UnexpectedAnswer, match=str(status)):
+        copied(httpx2.Response(status, content=b"results"))
 
 
 def test_function_copies_large_files_in_little_memory() -> None:

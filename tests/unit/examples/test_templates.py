@@ -169,6 +169,7 @@ def test_functions_may_read_only_api_key(stack: Stack) -> None:
 def test_template_has_no_api_key(stack: Stack) -> None:
     assert stack.of("SecretsManager::Secret") == {}
     assert API_KEY not in stack.json
+    assert not re.search(r"\bsk-[\w-]{8,}", stack.json)
 
 
 ADDRESSES: Final = {

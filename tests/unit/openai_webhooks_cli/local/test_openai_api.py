@@ -1,5 +1,6 @@
 """The stand-in for OpenAI's API, as OpenAI's SDK sees it."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,6 +66,15 @@ def test_foreground_response_has_output_and_sends_no_event() -> None:
 
     assert created.status == "completed"
     assert created.output_text
+    assert events == []
+
+
+def test_closed_stand_in_sends_no_event() -> None:
+    events: list[tuple[str, str]] = []
+    with LocalOpenAI(seconds=0.2, on_end=lambda *event: events.append(event)) as local:
+        OpenAI(base_url=local.base_url, api_key=API_KEY).responses.create(input="Hello", background=True)
+    time.sleep(0.4)
+
     assert events == []
 
 
