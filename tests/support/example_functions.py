@@ -12,10 +12,15 @@ from openai_webhooks_cli.local.function_pool import Function, FunctionPool
 from openai_webhooks_cli.local.moto_aws import LAMBDA_ENVIRONMENT
 from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI
 from openai_webhooks_cli.local.sam_template import REGION, variables
+from openai_webhooks_subscriber.aws import CONFIG
 from tests.support.paths import ROOT
 from tests.support.templates import EXAMPLES
 
 CREATED_AT: Final = 1_750_861_210
+_CONFIG: Any = CONFIG  # botocore's options are not in its types
+# Each attempt hangs, and the pause is the longest.
+SECONDS_FOR_AWS: Final = _CONFIG.retries["total_max_attempts"] * _CONFIG.read_timeout + 1
+"""What an example's function waits for at a service of AWS, at most."""
 
 
 def aws_client(url: str, service: Any) -> Any:

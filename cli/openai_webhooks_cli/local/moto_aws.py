@@ -141,28 +141,22 @@ class MotoAws:
             raise TemplateError(f"The embedded AWS cannot deploy {path}: {error}") from None
         stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
-        inboxes = {
-            name: f"{prefix}{name}Inbox" for name in plan.functions if f"{name}Inbox" in plan.template["Resources"]
-        }
-        functions = {
-            name: self._function(name, properties, outputs, prefix, inboxes.get(name))
-            for name, properties in plan.functions.items()
-        }
+        functions = {name: self._function(name, plan, outputs, prefix) for name in plan.functions}
         workflows = {f"{prefix}{name}": _definition(name, outputs) for name in plan.workflows}
         return DeployedStack(functions, secrets, plan.routes, workflows, set(plan.parameters), outputs, plan.omitted)
 
-    def _function(
-        self, name: str, properties: dict[str, Any], outputs: dict[str, str], prefix: str, inbox: str | None
-    ) -> Function:
+    def _function(self, name: str, plan: sam_template.Plan, outputs: dict[str, str], prefix: str) -> Function:
+        properties, full_name = plan.functions[name], f"{prefix}{name}"
+        has_inbox = f"{name}Inbox" in plan.template["Resources"]
         return Function(
-            name=f"{prefix}{name}",
+            name=full_name,
             code=Path("/", properties["Code"]["S3Key"]),
             handler=properties["Handler"],
             timeout=int(outputs[f"{name}/Timeout"]),
             memory=int(outputs[f"{name}/MemorySize"]),
             environment={variable: outputs[f"{name}/{variable}"] for variable in sam_template.variables(properties)}
-            | {"AWS_LAMBDA_FUNCTION_NAME": f"{prefix}{name}", "AWS_ENDPOINT_URL": self.url, **LAMBDA_ENVIRONMENT},
-            inbox=self.client("sqs").get_queue_url(QueueName=inbox)["QueueUrl"] if inbox else None,
+            | {"AWS_LAMBDA_FUNCTION_NAME": full_name, "AWS_ENDPOINT_URL": self.url, **LAMBDA_ENVIRONMENT},
+            inbox=self.client("sqs").get_queue_url(QueueName=f"{full_name}Inbox")["QueueUrl"] if has_inbox else None,
         )
 
 

@@ -69,13 +69,13 @@ class Subscribers:
 
     def invoke(self, name: str, event: Any) -> Any:
         """Invoke a function directly, by its name. Return its result. Raises FunctionFailed."""
-        pools = [pool for pool in self.pools if pool.function.name == name]
-        if len(pools) != 1:
-            raise FunctionFailed(f"Lambda.ResourceNotFoundException: {len(pools)} functions have the name {name}")
+        pool = next((pool for pool in self.pools if pool.function.name == name), None)
+        if pool is None:
+            raise FunctionFailed(f"Lambda.ResourceNotFoundException: no function has the name {name}")
         try:
-            return pools[0].invoke(event).result
+            return pool.invoke(event).result
         except FunctionFailed as error:
-            self._on_problem(f"{pools[0].function.short_name} failed: {error}")
+            self._on_problem(f"{pool.function.short_name} failed: {error}")
             raise
 
     def restart(self, pool: FunctionPool) -> bool:

@@ -11,6 +11,7 @@ from moto.events.models import EventPattern
 
 from caller import EVERYBODY, answer_to, caller_number, number_in
 from openai_webhooks import CATALOG, SipHeader
+from tests.support.example_functions import SECONDS_FOR_AWS
 from tests.support.templates import EXAMPLES
 
 STACK: Final = EXAMPLES["answer-calls"].defaults
@@ -290,9 +291,14 @@ def test_function_has_least_privilege() -> None:
     assert len(allowed) == 5  # and the API key, and the dead-letter queue
 
 
-def test_function_outlasts_its_calls() -> None:
-    openai, aws = 2 * 2, 3 * 3  # seconds; AWS: the API key, the claim, the result
+def test_function_outlasts_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name, value in variables().items():
+        monkeypatch.setenv(name, str(value))
+    from answer_call import CALLS  # noqa: PLC0415  # the module reads the environment
 
+    openai: Any = 2 * CALLS._client.timeout  # type: ignore[operator]  # seconds
+    aws = 3 * SECONDS_FOR_AWS  # the API key, the claim, the result
     assert STACK.properties("AnswerCallFunction")["Timeout"] > openai + aws
 
 

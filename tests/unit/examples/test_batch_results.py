@@ -2,16 +2,19 @@
 
 import gzip
 import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
-from unittest.mock import Mock
 
+import boto3
 import httpx2
 import pytest
 from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 from moto.events.models import EventPattern
 from openai import OpenAI
 
-from openai_file import UnexpectedAnswer, copy_file
+from openai_file import STOP_BEFORE_TIMEOUT, UnexpectedAnswer, copy_file
 from openai_webhooks import CATALOG
 from resumable_upload import PART_SIZE, ResumableUpload
 from tests.support.templates import EXAMPLES, Stack
@@ -149,41 +152,74 @@ def test_function_copies_large_files_in_little_memory() -> None:
     assert (function["MemorySize"], function["Timeout"]) == (256, 900)
 
 
-def refused(status: str) -> ClientError:
-    return ClientError({"Error": {"Code": status}}, "HeadObject")
+@pytest.fixture
+def s3() -> Iterator[Stubber]:
+    """S3 as botocore's model describes it. moto, which the other tests use, accepts parts without their checksums."""
+    client = boto3.client("s3", "us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing")
+    with Stubber(client) as stubbed:
+        yield stubbed
+        stubbed.assert_no_pending_responses()
 
 
-def test_denied_access_is_not_an_absent_object() -> None:
-    s3 = Mock()
-    s3.head_object.side_effect = refused("403")
+TARGET: Final = {"Bucket": "bucket", "Key": "key"}
+HEADERS: Final = {"ContentType": "application/x-ndjson", "Metadata": {"openai-file-id": "file-1"}}
+
+
+def upload_of(s3: Stubber) -> ResumableUpload:
+    return ResumableUpload(s3.client, "bucket", "key", source="file-1")
+
+
+def test_denied_access_is_not_an_absent_object(s3: Stubber) -> None:
+    s3.add_client_error("head_object", "403", http_status_code=403)
 
     with pytest.raises(ClientError):
-        ResumableUpload(s3, "bucket", "key", source="file-1")
-    assert not s3.list_multipart_uploads.called
+        upload_of(s3)
 
 
-def test_newest_unfinished_upload_of_key_is_continued() -> None:
-    s3 = Mock()
-    s3.head_object.side_effect = refused("404")
+def test_newest_unfinished_upload_of_key_is_continued(s3: Stubber) -> None:
+    s3.add_client_error("head_object", "404", http_status_code=404)
     uploads = [("key", 1), ("key", 3), ("key", 2), ("key-of-another", 4)]
-    s3.list_multipart_uploads.return_value = {
-        "Uploads": [{"Key": key, "UploadId": f"{key}-{minute}", "Initiated": minute} for key, minute in uploads]
-    }
-    s3.get_paginator.return_value.paginate.return_value = [
-        {"Parts": [{"PartNumber": 1, "Size": PART_SIZE, "ETag": "a", "ChecksumCRC32": "b"}]},
-        {"Parts": [{"PartNumber": 2, "Size": PART_SIZE, "ETag": "c"}]},
+    listed = [
+        {"Key": key, "UploadId": f"{key}-{minute}", "Initiated": datetime(2026, 1, 1, 0, minute, tzinfo=UTC)}
+        for key, minute in uploads
     ]
+    s3.add_response("list_multipart_uploads", {"Uploads": listed}, {"Bucket": "bucket", "Prefix": "key"})
+    page = {"IsTruncated": True, "NextPartNumberMarker": 1}
+    first = {"PartNumber": 1, "Size": PART_SIZE, "ETag": "a", "ChecksumCRC32": "b"}
+    second = {"PartNumber": 2, "Size": PART_SIZE, "ETag": "c"}
+    request = {**TARGET, "UploadId": "key-3"}
+    s3.add_response("list_parts", {**page, "Parts": [first]}, request)
+    s3.add_response("list_parts", {"Parts": [second]}, {**request, "PartNumberMarker": 1})
+    # S3 refuses a list without the checksums that it was sent.
+    parts = [{"PartNumber": 1, "ETag": "a", "ChecksumCRC32": "b"}, {"PartNumber": 2, "ETag": "c"}]
+    s3.add_response("complete_multipart_upload", {}, {**request, "MultipartUpload": {"Parts": parts}})
 
-    upload = ResumableUpload(s3, "bucket", "key", source="file-1")
+    upload = upload_of(s3)
     upload.finish(b"")
 
     assert upload.size == 2 * PART_SIZE
-    s3.complete_multipart_upload.assert_called_once_with(
-        Bucket="bucket",
-        Key="key",
-        UploadId="key-3",
-        # S3 refuses a list without the checksums that it was sent.
-        MultipartUpload={
-            "Parts": [{"PartNumber": 1, "ETag": "a", "ChecksumCRC32": "b"}, {"PartNumber": 2, "ETag": "c"}]
-        },
-    )
+
+
+def test_every_byte_is_sent_with_checksum(s3: Stubber) -> None:
+    for _ in range(2):
+        s3.add_client_error("head_object", "404", http_status_code=404)
+        s3.add_response("list_multipart_uploads", {}, {"Bucket": "bucket", "Prefix": "key"})
+    small, large = upload_of(s3), upload_of(s3)
+    crc = {"ChecksumAlgorithm": "CRC32"}
+    s3.add_response("put_object", {}, {**TARGET, **HEADERS, **crc, "Body": b"small"})
+    s3.add_response("create_multipart_upload", {"UploadId": "1"}, {**TARGET, **HEADERS, **crc})
+    request = {**TARGET, **crc, "UploadId": "1", "PartNumber": 1, "Body": b"part"}
+    s3.add_response("upload_part", {"ETag": "a", "ChecksumCRC32": "b"}, request)
+
+    small.finish(b"small")
+    large.append(b"part")
+
+
+def test_answer_that_stalls_ends_before_the_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name in ("RESULTS_BUCKET_NAME", "OPENAI_API_KEY_SECRET_NAME"):
+        monkeypatch.setenv(name, name)
+    from store_results import client  # noqa: PLC0415  # the module reads the environment
+
+    seconds: Any = client.timeout
+    assert 1_000 * seconds < STOP_BEFORE_TIMEOUT

@@ -8,6 +8,7 @@ from typing import Any, Final
 import jsonschema
 import openai
 import pytest
+from botocore.stub import Stubber
 from hypothesis import given, strategies as st
 from moto.events.models import EventPattern
 from openai.types.responses import Response
@@ -15,6 +16,7 @@ from openai.types.responses import Response
 from openai_webhooks import CATALOG
 from response_outcome import Failure, failure_of, output_of
 from task_token import InvalidInput, read_task_token, with_task_token
+from tests.support.example_functions import SECONDS_FOR_AWS
 from tests.support.paths import ROOT
 from tests.support.templates import EXAMPLES
 
@@ -232,7 +234,7 @@ def test_functions_outlast_their_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     from start_response import _CLIENT  # noqa: PLC0415
 
     openai: Any = _CLIENT.timeout + 2 * OPENAI.timeout  # type: ignore[operator]  # start, cancel, retrieve; seconds
-    aws = 3 * 3  # the API key, the table, the task: two attempts of a second, and a pause
+    aws = 3 * SECONDS_FOR_AWS  # the API key, the table, the task
 
     for function in STACK.of("Lambda::Function").values():
         assert function["Timeout"] > openai + aws
@@ -296,6 +298,19 @@ def status_change(status: str, workflow: str = "StateMachine") -> dict[str, Any]
 def matches(rule: str, event: Any) -> bool:
     pattern = STACK.value(STACK.properties(rule)["EventPattern"])
     return bool(EventPattern.load(json.dumps(pattern)).matches_event(event))
+
+
+def test_responses_are_read_consistently(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("EXECUTIONS_TABLE_NAME", "executions")
+    import execution_table  # noqa: PLC0415  # the module creates a client
+
+    # moto, which the other tests use, reads consistently without this.
+    with Stubber(execution_table._DYNAMODB) as dynamodb:
+        request = {"TableName": execution_table._NAME, "Key": {"execution_arn": {"S": "arn"}}, "ConsistentRead": True}
+        dynamodb.add_response("get_item", {"Item": {"response_ids": {"SS": ["resp_1"]}}}, request)
+
+        assert execution_table.response_ids("arn") == ["resp_1"]
 
 
 def test_rule_for_stopped_executions_is_on_default_bus() -> None:
