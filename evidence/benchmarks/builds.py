@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from openai_webhooks_cli import artifact
+from scripts import artifact
 from tests.support.paths import ARTIFACT, ROOT
 
 CONTENDERS = Path(__file__).parent / "contenders"

@@ -11,7 +11,7 @@ from openai_webhooks.errors import (
 )
 
 # [[[cog
-# from openai_webhooks_cli.exports import event_exports
+# from scripts.exports import event_exports
 # cog.outl(event_exports())
 # ]]]
 from openai_webhooks.events import (

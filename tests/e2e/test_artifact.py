@@ -4,24 +4,21 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from importlib.util import MAGIC_NUMBER, cache_from_source
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 import requests
+import time_machine
 
-from openai_webhooks_cli import samples
-from openai_webhooks_cli.local.moto_aws import MotoAws
 from tests.support import lambda_runtime
 from tests.support.background import free_port, program, wait_until
-from tests.support.local_bus import Bus
+from tests.support.moto_stack import MotoStack, moto_server
 from tests.support.paths import ARTIFACT, ROOT
-from tests.support.signed_delivery import new_delivery
-from tests.support.templates import RECEIVER, receiver_environment
-
-SECRET: Final = samples.new_secret()
+from tests.support.receiver_instance import EVENT_ID, OTHER_SECRET, Clock, ReceiverInstance, ids
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the runtime emulator runs only on Linux")
 
@@ -30,17 +27,21 @@ type Invoke = Callable[[dict[str, Any]], tuple[int, dict[str, str]]]
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[MotoAws]:
-    aws = MotoAws()
-    yield aws
-    aws.close()
+def stack() -> Iterator[MotoStack]:
+    with moto_server() as endpoint:
+        yield MotoStack(endpoint)
+
+
+@pytest.fixture
+def sender(stack: MotoStack) -> Iterator[ReceiverInstance]:
+    """Signs deliveries, now."""
+    with time_machine.travel(now := time.time()) as traveller:
+        yield ReceiverInstance(stack, Clock(traveller, now), stack.settings)
 
 
 @pytest.fixture(scope="module")
-def invoke(aws: MotoAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Invoke]:
-    stack = aws.deploy(RECEIVER.path, "openai-webhooks")
-    aws.client("secretsmanager").put_secret_value(SecretId=stack.secrets["SigningSecret"], SecretString=SECRET)
-    function = stack.functions["ReceiverFunction"]
+def invoke(stack: MotoStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Invoke]:
+    function = lambda_runtime.declared()
     # Only the artifact and the runtime client are on Python's path, so that a missing package is noticed.
     client = lambda_runtime.client(tmp_path_factory.mktemp("runtime") / "client")
     (emulator,) = ROOT.glob(f".venv-sam/lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-{machine()}")
@@ -52,10 +53,11 @@ def invoke(aws: MotoAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[I
         *(f"{sys.base_prefix}/bin/python3.13", "-S", "-m", "awslambdaric", function.handler),
     ]
     environment = {
-        **lambda_runtime.environment(function, endpoint=aws.url, packages=client),
+        **lambda_runtime.environment(function, endpoint=stack.endpoint, packages=client),
+        **stack.environment,
         "PYTHONPATH": f"{ARTIFACT}:{client}",
         "LAMBDA_TASK_ROOT": str(ARTIFACT),
-        "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function.timeout),
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": str(lambda_runtime.TIMEOUT),
     }
 
     def post(event: dict[str, Any]) -> tuple[int, dict[str, str]]:
@@ -68,31 +70,21 @@ def invoke(aws: MotoAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[I
         yield post
 
 
-@pytest.fixture(scope="module")
-def bus(aws: MotoAws, invoke: Invoke) -> Bus:
-    return Bus(aws.url)
-
-
 @pytest.mark.parametrize("header", [str.lower, str.title], ids=["as API Gateway", "as sam local start-api"])
-def test_delivery_is_published_once(header: Callable[[str], str], invoke: Invoke, bus: Bus) -> None:
-    delivery = new_delivery("response.completed", secret=SECRET)
-    request = delivery.request()
+def test_delivery_is_published_once(
+    header: Callable[[str], str], invoke: Invoke, sender: ReceiverInstance, stack: MotoStack
+) -> None:
+    request = sender.delivery(webhook_id=f"wh_{header.__name__}")
     request["headers"] = {header(name): value for name, value in request["headers"].items()}
 
     assert invoke(request) == (200, {"outcome": "published"})
-    (received,) = bus.received(delivery.event["id"])
-    source = receiver_environment()["EVENT_SOURCE"]
-    assert (received["source"], received["detail-type"]) == (source, "response.completed")
-    assert received["detail"] == delivery.event
     assert invoke(request) == (200, {"outcome": "duplicate"})
-    assert len(bus.received(delivery.event["id"])) == 1
+    assert ids(stack.arrived()) == [EVENT_ID]
 
 
-def test_forgery_is_not_published(invoke: Invoke, bus: Bus) -> None:
-    forged = new_delivery("response.completed", secret=samples.new_secret())
-
-    assert invoke(forged.request()) == (401, {"error": "Unverified"})
-    assert bus.received(forged.event["id"]) == []
+def test_forgery_is_not_published(invoke: Invoke, sender: ReceiverInstance, stack: MotoStack) -> None:
+    assert invoke(sender.delivery(secret=OTHER_SECRET)) == (401, {"error": "Unverified"})
+    assert stack.arrived() == []
 
 
 def test_bytecode_is_valid_whatever_date_sources_have() -> None:

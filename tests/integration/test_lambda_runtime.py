@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from openai_webhooks_cli.local.function_pool import Function
 from tests.support import lambda_runtime as runtime
-from tests.support.lambda_runtime import DeadlineError, Instance
+from tests.support.lambda_runtime import DeadlineError, Function, Instance
 
 HANDLER = "import time\ndef handler(seconds, context): time.sleep(seconds); return seconds\n"
 
@@ -15,7 +14,7 @@ HANDLER = "import time\ndef handler(seconds, context): time.sleep(seconds); retu
 @asynccontextmanager
 async def _started(folder: Path) -> AsyncIterator[Instance]:
     (folder / "app.py").write_text(HANDLER)
-    function = Function("f", folder, "app.handler", timeout=5, memory=128, environment={}, inbox=None)
+    function = Function("app.handler", memory=128, environment={})
     packages = runtime.client(folder / "client")
     instance = await Instance.start([folder], runtime.environment(function, endpoint="", packages=packages))
     try:

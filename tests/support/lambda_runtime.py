@@ -13,19 +13,25 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import distribution
 from itertools import count
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
-from openai_webhooks_cli.local.function_pool import Function
-from openai_webhooks_cli.local.moto_aws import MotoAws
 from tests.support import asyncio_http as http
-from tests.support.paths import ROOT
-from tests.support.templates import receiver_timeout
+from tests.support.moto_stack import CREDENTIALS
+from tests.support.templates import receiver_environment, receiver_memory, receiver_timeout
 
 TIMEOUT = receiver_timeout()
 """The function's timeout in seconds. The claim of a killed process expires after it."""
 
 _ARN = "arn:aws:lambda:us-east-1:123456789012:function:ReceiverFunction:live"
 _request_ids = count(1)
+
+
+class Function(NamedTuple):
+    """A function as its template declares it."""
+
+    handler: str
+    memory: int  # MB
+    environment: Mapping[str, str]
 
 
 class InvocationError(Exception):
@@ -170,10 +176,8 @@ def client(folder: Path, *more: str) -> Path:
 
 def declared() -> Function:
     """Return the receiver as the template declares it."""
-    aws = MotoAws()
-    function = aws.deploy(ROOT / "template.yaml", "openai-webhooks").functions["ReceiverFunction"]
-    aws.close()
-    return function
+    variables = receiver_environment({"EventBus": "openai-webhooks"})
+    return Function("receiver.app.handler", receiver_memory(), variables | CREDENTIALS)
 
 
 def environment(function: Function, *, endpoint: str, packages: Path) -> dict[str, str]:

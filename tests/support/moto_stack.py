@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +10,9 @@ from typing import Any, Final
 from uuid import uuid4
 
 import boto3
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
 
-from openai_webhooks_cli.local import wsgi_server
-from openai_webhooks_cli.local.moto_aws import start_server
 from tests.support.receiver_instance import SECRET
 from tests.support.templates import receiver_environment
 
@@ -31,9 +32,11 @@ def moto_server() -> Iterator[str]:
     """Run a moto server until the end of the `with` statement. Gives its URL."""
     # The server runs in this process, and its log of requests would be among the function's.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = start_server()
-    yield f"http://{server.host}:{server.port}"
-    wsgi_server.stop(server)
+    # moto's own ThreadedMotoServer waits forever if the server cannot start.
+    with make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield f"http://{server.host}:{server.port}"
+        server.shutdown()
 
 
 class MotoStack:
@@ -76,6 +79,12 @@ class MotoStack:
             "AWS_LAMBDA_FUNCTION_VERSION": "1",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
         }
+
+    def store_secret(self, secret: str) -> None:
+        """Make a signing secret the current one."""
+        self.client("secretsmanager").put_secret_value(
+            SecretId=self.settings["SIGNING_SECRET_ARN"], SecretString=secret
+        )
 
     def add_bus(self, name: str, pattern: str = f'{{"account": ["{ACCOUNT}"]}}') -> str:
         """Add a bus whose events reach the queue if they match the pattern. Return its name."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from samtranslator.yaml_helper import yaml_parse
 
-from openai_webhooks_cli.local.sam_template import REGION, translate
+from scripts.translate import REGION, translate
 from tests.support.paths import ROOT
 
 STACK_NAME: Final = "openai-webhooks"
@@ -147,9 +147,6 @@ class Source:
 
 
 RECEIVER: Final = Source(ROOT / "template.yaml")
-SUBSCRIBER: Final = Source(ROOT / "examples/subscriber/template.yaml")
-EXAMPLES: Final = {path.parent.name: Source(path) for path in sorted(ROOT.glob("examples/*/template.yaml"))}
-"""The examples' templates, by the names of their folders."""
 
 
 def receiver_environment(references: Mapping[str, str] | None = None, **parameters: str) -> dict[str, str]:

@@ -14,13 +14,10 @@ import pytest
 from botocore.httpsession import URLLib3Session
 
 from openai_webhooks import decode_secret, sign
-from openai_webhooks_cli import apigw_event
-from openai_webhooks_cli.local.function_process import LambdaContext
-from openai_webhooks_cli.local.moto_aws import DeployedStack, MotoAws
-from tests.support.templates import RECEIVER, receiver_memory, receiver_timeout
+from tests.support.moto_stack import MotoStack, moto_server
+from tests.support.receiver_instance import OTHER_SECRET as ROTATED, SECRET, LambdaContext
 
-SECRET: Final = "whsec_RdvaYFYUXuIFuEbvZHwMfYFhUf7aMYjYcmM24+Aj40c="
-ROTATED: Final = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+UNKNOWN: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 DAY: Final = 86_400
 PUBLISHED: Final = (200, {"outcome": "published"})
 UNVERIFIED: Final = (401, {"error": "Unverified"})
@@ -43,7 +40,6 @@ class Snapshot:
 
     app: ModuleType
     init: Init
-    secret_arn: str
     monkeypatch: pytest.MonkeyPatch
 
     def set_clock(self, now: int) -> None:
@@ -56,32 +52,18 @@ class Snapshot:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": sign(body, webhook_id=webhook_id, timestamp=timestamp, key=decode_secret(secret)),
         }
-        context = LambdaContext(
-            function_name="receiver",
-            memory_limit_in_mb=receiver_memory(),
-            invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:receiver:live",
-            aws_request_id="00000000-0000-0000-0000-000000000000",
-            deadline=time.monotonic() + receiver_timeout(),
-        )
-        request = apigw_event.request_event("POST", apigw_event.PATH, headers, body, now=timestamp)
-        answer = self.app.handler(request, context)
+        answer = self.app.handler({"headers": headers, "body": body.decode()}, LambdaContext())
         return answer["statusCode"], json.loads(answer["body"])
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[MotoAws]:
-    aws = MotoAws()
-    yield aws
-    aws.close()
-
-
-@pytest.fixture(scope="module")
-def stack(aws: MotoAws) -> DeployedStack:
-    return aws.deploy(RECEIVER.path, "snapstart")
+def stack() -> Iterator[MotoStack]:
+    with moto_server() as endpoint:
+        yield MotoStack(endpoint)
 
 
 @pytest.fixture
-def snapshot(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Snapshot]:
+def snapshot(stack: MotoStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Snapshot]:
     init = Init()
     create_client = botocore.session.Session.create_client
     read_clock = time.time
@@ -102,12 +84,12 @@ def snapshot(stack: DeployedStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         monkeypatch.setattr(URLLib3Session, name, getattr(URLLib3Session, name))
     monkeypatch.setattr(botocore.session.Session, "create_client", recorded_client)
     monkeypatch.setattr(time, "time", recorded_time)
-    for name, value in stack.functions["ReceiverFunction"].environment.items():
+    for name, value in stack.environment.items():
         monkeypatch.setenv(name, value)
     for name in receiver_modules():
         monkeypatch.delitem(sys.modules, name)
     app = importlib.import_module("receiver.app")
-    yield Snapshot(app, init, stack.secrets["SigningSecret"], monkeypatch)
+    yield Snapshot(app, init, monkeypatch)
     for client in init.clients:
         client.close()
     for name in receiver_modules():
@@ -123,25 +105,25 @@ def test_init_reads_no_clock(snapshot: Snapshot) -> None:
     assert snapshot.init.clock_readers == []
 
 
-def test_old_snapshot_uses_current_secret(aws: MotoAws, snapshot: Snapshot) -> None:
+def test_old_snapshot_uses_current_secret(stack: MotoStack, snapshot: Snapshot) -> None:
     now = int(time.time()) + DAY
-    aws.client("secretsmanager").put_secret_value(SecretId=snapshot.secret_arn, SecretString=ROTATED)
+    stack.store_secret(ROTATED)
     snapshot.set_clock(now)
 
-    assert snapshot.deliver(SECRET, "wh_old", now) == UNVERIFIED
+    assert snapshot.deliver(UNKNOWN, "wh_old", now) == UNVERIFIED
     assert snapshot.deliver(ROTATED, "wh_new", now) == PUBLISHED
     assert snapshot.deliver(ROTATED, "wh_new", now) == (200, {"outcome": "duplicate"})
     assert snapshot.deliver(ROTATED, "wh_stale", now - DAY) == UNVERIFIED
 
 
-def test_instance_survives_day_and_rotation(aws: MotoAws, snapshot: Snapshot) -> None:
+def test_instance_survives_day_and_rotation(stack: MotoStack, snapshot: Snapshot) -> None:
     now = int(time.time())
-    aws.client("secretsmanager").put_secret_value(SecretId=snapshot.secret_arn, SecretString=SECRET)
+    stack.store_secret(SECRET)
     snapshot.set_clock(now)
 
     assert snapshot.deliver(SECRET, "wh_before", now) == PUBLISHED
 
-    aws.client("secretsmanager").put_secret_value(SecretId=snapshot.secret_arn, SecretString=ROTATED)
+    stack.store_secret(ROTATED)
     snapshot.set_clock(now + DAY)
 
     assert snapshot.deliver(ROTATED, "wh_after", now + DAY) == PUBLISHED

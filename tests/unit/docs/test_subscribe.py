@@ -11,7 +11,6 @@ from moto.events.models import EventPattern
 from samtranslator.yaml_helper import yaml_parse
 
 from openai_webhooks import CATALOG
-from openai_webhooks_cli import samples
 from tests.support.paths import ROOT
 from tests.support.templates import RECEIVER
 
@@ -34,7 +33,7 @@ MATCHED: Final = [
 
 
 def event(event_type: str, *, source: str = SOURCE, resource: str = RESOURCE) -> Any:
-    detail = samples.sample(event_type, created_at=1)
+    detail = json.loads(json.loads((ROOT / f"events/{event_type}.json").read_text())["body"])
     detail["data"] |= {"id": resource}
     if "required_action" in detail["data"]:
         detail["data"]["required_action"]["type"] = "function_call"

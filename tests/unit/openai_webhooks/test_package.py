@@ -41,21 +41,16 @@ def installed(wheel: ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- The wheel
 
 
-def test_wheel_contains_only_core_and_what_subscribers_share(wheel: ZipFile) -> None:
+def test_wheel_contains_only_core(wheel: ZipFile) -> None:
     files = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    shared = {path.name for path in (ROOT / "examples/shared/openai_webhooks_subscriber").iterdir() if path.is_file()}
-    assert files == {
-        *(f"openai_webhooks/{name}" for name in [*MODULES, "py.typed"]),
-        *(f"openai_webhooks_subscriber/{name}" for name in shared),
-    }
+    assert files == {f"openai_webhooks/{name}" for name in [*MODULES, "py.typed"]}
 
 
 def test_wheel_needs_only_pydantic_and_python_3_11(wheel: ZipFile) -> None:
     (path,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = email.message_from_bytes(wheel.read(path))
     assert metadata["Name"] == "openai-webhooks"
-    required = metadata.get_all("Requires-Dist") or []
-    assert [requirement for requirement in required if "extra ==" not in requirement] == ["pydantic>=2.11"]
+    assert metadata.get_all("Requires-Dist") == ["pydantic>=2.11"]
     assert metadata["Requires-Python"] == ">=3.11"
 
 

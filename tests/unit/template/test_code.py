@@ -7,45 +7,22 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, get_args
-from urllib.parse import urlsplit
 
-import pytest
-
-from openai_webhooks_cli import apigw_event, artifact, dev_defaults
-from openai_webhooks_cli.local import sam_template
 from receiver.receiver import Outcome
 from receiver.rejections import REJECTIONS
+from scripts import artifact
 from tests.support.paths import ROOT
-from tests.support.templates import EXAMPLES, RECEIVER, SUBSCRIBER, Source, receiver_environment
+from tests.support.templates import RECEIVER, receiver_environment
 
 SOURCES: Final = sorted((ROOT / "src").rglob("*.py"))
 POWERTOOLS: Final = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"}
 BOTOCORE: Final = {"AWS_ENDPOINT_URL"}
-OPENAI: Final = {"OPENAI_BASE_URL"}
 LOGGING_AND_TRACING: Final = {"logs", "xray"}
 """Services that Lambda itself calls with the function's role."""
 
 
 def test_template_sets_variables_that_receiver_reads() -> None:
     assert receiver_environment().keys() == variables_read_in(SOURCES) | POWERTOOLS | BOTOCORE
-
-
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_template_sets_variables_that_functions_read(example: str) -> None:
-    functions = list((ROOT / "examples" / example / "functions").glob("*.py"))
-    shared = {
-        name for file in functions for name in re.findall(r"from (openai_webhooks_subscriber\.\w+)", file.read_text())
-    }
-    files = [*functions, *(ROOT / "examples/shared" / f"{name.replace('.', '/')}.py" for name in shared)]
-    declared = {
-        variable
-        for function in EXAMPLES[example].defaults.of("Lambda::Function").values()
-        for variable in function["Environment"]["Variables"]
-    }
-
-    expected = variables_read_in(files) | {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}
-    assert declared - BOTOCORE - OPENAI == expected
-    assert (declared >= OPENAI) == ("openai_webhooks_subscriber.openai_api" in shared)
 
 
 def test_only_app_reads_clock_and_environment() -> None:
@@ -64,22 +41,17 @@ def test_code_uses_no_random_numbers() -> None:
 
 
 def test_events_use_route_of_template() -> None:
-    assert sam_template.plan(RECEIVER.path).routes == [("POST", apigw_event.PATH)]
+    [api] = RECEIVER.defaults.of("ApiGatewayV2::Api").values()
+    [path] = api["Body"]["paths"]
+
+    assert {json.loads(file.read_text())["rawPath"] for file in (ROOT / "events").glob("*.json")} == {path}
 
 
-@pytest.mark.parametrize("source", [RECEIVER, SUBSCRIBER], ids=["receiver", "subscriber"])
-def test_sam_local_uses_declared_variables_and_port_of_dev(source: Source) -> None:
-    settings = json.loads((source.path.parent / "sam-local.env.json").read_text())
-    declared = {
-        variable
-        for function in source.defaults.of("Lambda::Function").values()
-        for variable in function["Environment"]["Variables"]
-    }
-
+def test_sam_local_sets_declared_variables() -> None:
     # `sam local` ignores variables that the template does not declare.
-    for variables in settings.values():
-        assert variables.keys() <= declared
-        assert urlsplit(variables["AWS_ENDPOINT_URL"]).port == dev_defaults.AWS_PORT
+    settings = json.loads((ROOT / "sam-local.env.json").read_text())
+
+    assert settings["ReceiverFunction"].keys() <= receiver_environment().keys()
 
 
 def test_artifact_keeps_services_that_code_calls() -> None:
@@ -126,17 +98,16 @@ def test_every_alarm_notifies_topic_if_set() -> None:
         assert alarm["TreatMissingData"] == "notBreaching", name
 
 
-def test_template_has_version_of_command() -> None:
-    # `openai-webhooks doctor` compares them.
-    assert RECEIVER.defaults.template["Outputs"]["TemplateVersion"]["Value"] == version("openai-webhooks-cli")
+def test_template_has_version_of_core() -> None:
+    # `openai-webhooks doctor` compares it with its own version.
+    assert RECEIVER.defaults.template["Outputs"]["TemplateVersion"]["Value"] == version("openai-webhooks")
 
 
 def test_every_skipped_check_has_reason() -> None:
-    for source in (RECEIVER, *EXAMPLES.values()):
-        for name, resource in source.defaults.resources.items():
-            for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
-                assert skip.keys() == {"id", "comment"}, name
-                assert skip["comment"], name
+    for name, resource in RECEIVER.defaults.resources.items():
+        for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
+            assert skip.keys() == {"id", "comment"}, name
+            assert skip["comment"], name
 
 
 def variables_read_in(files: Iterable[Path]) -> set[str]:

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from tests.support.paths import ROOT
-from tests.support.templates import RECEIVER, SUBSCRIBER, deduplication_hours
+from tests.support.templates import RECEIVER, deduplication_hours
 
 GUIDE: Final = sorted((ROOT / "docs").rglob("*.md"))
 TEXTS: Final = [
@@ -19,7 +19,6 @@ TEXTS: Final = [
     ),
     *(ROOT / "src").rglob("*.py"),
 ]
-HANDLE_ONCE: Final = ROOT / "examples/shared/openai_webhooks_subscriber/once.py"
 
 PERIODS: Final = {
     6: "Lambda's longest time for an event in its queue",
@@ -52,24 +51,3 @@ def test_docs_name_only_known_hours() -> None:
     }
 
     assert not unknown, "\n".join(sorted(unknown))
-
-
-def test_subscribers_remember_as_long_as_receiver() -> None:
-    [hours] = re.findall(r"(\d+) \* 3600", HANDLE_ONCE.read_text())
-
-    assert int(hours) == deduplication_hours(), f"{HANDLE_ONCE.relative_to(ROOT)} has another window"
-
-
-def test_subscriber_template_shares_source_with_receiver() -> None:
-    sources = {stack.parameters["EventSource"]["Default"] for stack in (RECEIVER.defaults, SUBSCRIBER.defaults)}
-
-    assert len(sources) == 1
-
-
-def test_guide_lists_codes_of_doctor() -> None:
-    source = "".join(path.read_text() for path in (ROOT / "cli/openai_webhooks_cli/deployed").glob("*.py"))
-    codes = set(re.findall(r"\"([EW]_[A-Z_]+)\"", source))
-    rows = re.findall(r"^\| (`[EW]_.*?) \|", (ROOT / "docs/guide/commands.md").read_text(), re.MULTILINE)
-
-    assert codes
-    assert codes == set(re.findall(r"`([EW]_[A-Z_]+)`", "".join(rows)))

@@ -1,4 +1,4 @@
-"""Every IAM statement of both stacks, after SAM's transform: who may do what on which resource."""
+"""Every IAM statement of the stack, after SAM's transform: who may do what on which resource."""
 
 import json
 from collections.abc import Iterator
@@ -6,9 +6,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.support.templates import RECEIVER, SUBSCRIBER, Stack
+from tests.support.templates import RECEIVER, Stack
 
-STACKS: Final = {"receiver": RECEIVER.defaults, "subscriber": SUBSCRIBER.defaults}
 RECORDS: Final = "dynamodb:DeleteItem dynamodb:PutItem dynamodb:UpdateItem"
 LINES: Final = "logs:CreateLogStream logs:PutLogEvents"
 BUS: Final = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/${Bus}"
@@ -18,33 +17,18 @@ MANAGE_RULES: Final = (
     "events:PutRule events:PutTargets events:RemoveTargets"
 )
 TRACE: Final = ("ReceiverRole", "xray:PutTelemetryRecords xray:PutTraceSegments", "*")
-DEAD_LETTERS: Final = ("DeadLettersPolicy", "sqs:SendMessage", "*")
 
 # (role or policy, its actions, their resource)
 STATEMENTS: Final = {
-    "receiver": {
-        ("ReceiverRole", "secretsmanager:GetSecretValue", "SigningSecret"),
-        ("ReceiverRole", RECORDS, "DeliveriesTable.Arn"),
-        ("ReceiverRole", "events:PutEvents", BUS),
-        ("ReceiverRole", LINES, "ReceiverLog.Arn"),
-        TRACE,
-        ("ArrivalLogPolicy", LINES, "${ArrivalLog.Arn}"),
-        ("SubscriberAccountsPolicy", MANAGE_RULES, RULES),
-    },
-    "subscriber": {
-        ("HandledEventsPolicy", RECORDS, "HandledEventsTable.Arn"),
-        DEAD_LETTERS,
-        *(
-            (f"On{name}FunctionRole", "sqs:SendMessage", f"On{name}DeadLetters.Arn")
-            for name in ("ResponseCompleted", "Batch", "Failure", "Call")
-        ),
-    },
+    ("ReceiverRole", "secretsmanager:GetSecretValue", "SigningSecret"),
+    ("ReceiverRole", RECORDS, "DeliveriesTable.Arn"),
+    ("ReceiverRole", "events:PutEvents", BUS),
+    ("ReceiverRole", LINES, "ReceiverLog.Arn"),
+    TRACE,
+    ("ArrivalLogPolicy", LINES, "${ArrivalLog.Arn}"),
+    ("SubscriberAccountsPolicy", MANAGE_RULES, RULES),
 }
-ANY_RESOURCE: Final = {
-    TRACE: "X-Ray's actions support no resource-level permissions",
-    DEAD_LETTERS: "in a queue policy, * means the queue; the policy's condition names the rules",
-}
-BASIC: Final = ["arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole", "HandledEventsPolicy"]
+ANY_RESOURCE: Final = {TRACE: "X-Ray's actions support no resource-level permissions"}
 ROLES: Final[dict[str, tuple[str, list[str]]]] = {
     # role: (the service that assumes it, its managed policies)
     "ReceiverRole": ("lambda.amazonaws.com", []),
@@ -52,10 +36,6 @@ ROLES: Final[dict[str, tuple[str, list[str]]]] = {
         "codedeploy.amazonaws.com",
         ["arn:aws:iam::aws:policy/service-role/AWSCodeDeployRoleForLambda"],
     ),
-    **{
-        f"On{name}FunctionRole": ("lambda.amazonaws.com", BASIC)
-        for name in ("ResponseCompleted", "Batch", "Failure", "Call")
-    },
 }
 INVOKERS: Final = {
     # function: (the service that invokes it, the source ARN)
@@ -64,25 +44,19 @@ INVOKERS: Final = {
         "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${__ApiId__}/${__Stage__}"
         "/POST/webhooks/openai",
     ),
-    **{
-        f"On{name}Function": ("events.amazonaws.com", f"On{name}FunctionRule.Arn")
-        for name in ("ResponseCompleted", "Batch", "Failure", "Call")
-    },
 }
 
 
-@pytest.mark.parametrize("name", STATEMENTS)
-def test_statements_are_listed(name: str) -> None:
-    made = list(statements(STACKS[name]))
+def test_statements_are_listed() -> None:
+    made = list(statements(RECEIVER.defaults))
 
-    assert {(of, actions, resource) for of, actions, resource, _ in made} == STATEMENTS[name]
-    assert len(made) == len(STATEMENTS[name])
+    assert {(of, actions, resource) for of, actions, resource, _ in made} == STATEMENTS
+    assert len(made) == len(STATEMENTS)
     assert all(statement["Effect"] == "Allow" for *_, statement in made)
 
 
-@pytest.mark.parametrize("name", STATEMENTS)
-def test_wildcard_resources_have_reason(name: str) -> None:
-    made = list(statements(STACKS[name]))
+def test_wildcard_resources_have_reason() -> None:
+    made = list(statements(RECEIVER.defaults))
 
     assert {
         (of, actions, resource) for of, actions, resource, _ in made if resource.startswith("*")
@@ -130,13 +104,13 @@ def test_tracing_is_allowed_if_enabled() -> None:
 
 
 def test_roles_are_listed() -> None:
-    roles = RECEIVER.at(GradualDeployment="true").of("IAM::Role") | SUBSCRIBER.defaults.of("IAM::Role")
+    roles = RECEIVER.at(GradualDeployment="true").of("IAM::Role")
 
     assert {name: (trusted(role), named(role.get("ManagedPolicyArns", []))) for name, role in roles.items()} == ROLES
 
 
 def test_invokers_are_listed() -> None:
-    permissions = [permission for stack in STACKS.values() for permission in stack.of("Lambda::Permission").values()]
+    permissions = RECEIVER.defaults.of("Lambda::Permission").values()
 
     assert {permission["Action"] for permission in permissions} == {"lambda:InvokeFunction"}
     assert {

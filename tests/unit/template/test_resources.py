@@ -1,11 +1,11 @@
-"""The resources of both stacks, and what happens to those with data when a stack is deleted."""
+"""The resources of the stack, and what happens to those with data when it is deleted."""
 
 import re
 from typing import Final
 
 import pytest
 
-from tests.support.templates import RECEIVER, SUBSCRIBER, Stack
+from tests.support.templates import RECEIVER
 
 ALWAYS: Final = {
     "AccessLog": "Logs::LogGroup",
@@ -40,24 +40,6 @@ GRADUAL: Final = {
 }
 DEFAULT: Final = ALWAYS | BUS | ARCHIVE
 
-SUBSCRIBER_RESOURCES: Final = {
-    "DeadLettersPolicy": "SQS::QueuePolicy",
-    "FunctionsLog": "Logs::LogGroup",
-    "HandledEventsPolicy": "IAM::ManagedPolicy",
-    "HandledEventsTable": "DynamoDB::Table",
-} | {
-    f"On{name}{part}": type_
-    for name in ("ResponseCompleted", "Batch", "Failure", "Call")
-    for part, type_ in {
-        "DeadLetters": "SQS::Queue",
-        "Function": "Lambda::Function",
-        "FunctionEventInvokeConfig": "Lambda::EventInvokeConfig",
-        "FunctionRole": "IAM::Role",
-        "FunctionRule": "Events::Rule",
-        "FunctionRulePermission": "Lambda::Permission",
-    }.items()
-}
-
 
 @pytest.mark.parametrize(
     ("parameters", "expected"),
@@ -89,10 +71,6 @@ def test_receiver_creates_expected_resources(parameters: dict[str, str], expecte
     assert {without_hash(name): kind for name, kind in created.items()} == expected
 
 
-def test_subscriber_creates_expected_resources() -> None:
-    assert SUBSCRIBER.defaults.created == SUBSCRIBER_RESOURCES
-
-
 STATEFUL: Final = {
     "CloudFormation::CustomResource",
     "DynamoDB::Table",
@@ -106,41 +84,26 @@ STATEFUL: Final = {
 DELETED_WITH_STACK: Final = ("Delete", "Retain")
 """`sam delete` removes it. An update that replaces it keeps the old one."""
 POLICIES: Final = {
-    "receiver": {
-        "AccessLog": DELETED_WITH_STACK,
-        "ArrivalLog": DELETED_WITH_STACK,
-        "DeliveriesTable": DELETED_WITH_STACK,
-        # The archive creates its own rule on the bus, and a bus that has rules cannot be deleted.
-        "EventArchive": ("Delete", "Delete"),
-        # SAM sets this: callers may still use an old version.
-        "ReceiverFunctionVersion": ("Retain", None),
-        "ReceiverLog": DELETED_WITH_STACK,
-        "SigningSecret": DELETED_WITH_STACK,
-    },
-    "subscriber": {
-        "FunctionsLog": DELETED_WITH_STACK,
-        "HandledEventsTable": DELETED_WITH_STACK,
-        "OnBatchDeadLetters": DELETED_WITH_STACK,
-        "OnCallDeadLetters": DELETED_WITH_STACK,
-        "OnFailureDeadLetters": DELETED_WITH_STACK,
-        "OnResponseCompletedDeadLetters": DELETED_WITH_STACK,
-    },
+    "AccessLog": DELETED_WITH_STACK,
+    "ArrivalLog": DELETED_WITH_STACK,
+    "DeliveriesTable": DELETED_WITH_STACK,
+    # The archive creates its own rule on the bus, and a bus that has rules cannot be deleted.
+    "EventArchive": ("Delete", "Delete"),
+    # SAM sets this: callers may still use an old version.
+    "ReceiverFunctionVersion": ("Retain", None),
+    "ReceiverLog": DELETED_WITH_STACK,
+    "SigningSecret": DELETED_WITH_STACK,
 }
 
 
-@pytest.mark.parametrize(
-    ("stack", "expected"),
-    [(RECEIVER.defaults, POLICIES["receiver"]), (SUBSCRIBER.defaults, POLICIES["subscriber"])],
-    ids=POLICIES,
-)
-def test_stateful_resources_have_deletion_policies(stack: Stack, expected: dict[str, tuple[str, str | None]]) -> None:
+def test_stateful_resources_have_deletion_policies() -> None:
     policies = {
         without_hash(name): (resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy"))
-        for name, resource in stack.resources.items()
+        for name, resource in RECEIVER.defaults.resources.items()
         if resource["Type"].removeprefix("AWS::") in STATEFUL or "DeletionPolicy" in resource
     }
 
-    assert policies == expected
+    assert policies == POLICIES
 
 
 def without_hash(name: str) -> str:

@@ -1,0 +1,679 @@
+"""The page in a real browser, with a small host. Needs Chromium.
+
+With UPDATE_SCREENSHOTS set, the tests also write the pictures in docs/.
+"""
+
+import json
+import os
+import queue
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import pytest
+import requests
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page as Tab, expect
+from werkzeug import Request, Response
+from werkzeug.serving import make_server
+
+from cli.tests.support.browser import chromium
+from openai_webhooks_cli.page.app import Page
+from openai_webhooks_cli.page.feed import Feed
+from tests.support.paths import ROOT
+
+Theme = Literal["light", "dark"]
+
+ACTIONS = ["send", "send_again", "tamper", "save", "forward_again"]
+DELIVERIES = "http://127.0.0.1:8787/webhooks/openai"
+START = 1_795_521_600  # Unix seconds
+WIDE, NARROW = (1200, 760), (360, 720)
+
+
+class Host:
+    """A web server with the page. It records the inputs of actions."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.feed = Feed()
+        self.inputs: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
+        self._server = make_server("127.0.0.1", port, Request.application(self._respond), threaded=True)
+        self.port = self._server.port
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.page = Page(
+            self.feed,
+            actions={name: self._action(name) for name in ACTIONS},
+            info={
+                "title": "OpenAI webhooks, local",
+                "url": DELIVERIES,
+                "types": ["batch.completed", "batch.failed", "response.completed"],
+            },
+        )
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def close(self) -> None:
+        self.page.close()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _respond(self, request: Request) -> Response:
+        return self.page.respond(request) or Response("another part of the host")
+
+    def _action(self, name: str) -> Any:
+        def run(values: dict[str, Any]) -> dict[str, Any]:
+            self.inputs.put((name, values))
+            if values.get("event_type") == "refused":
+                raise ValueError("The receiver refused it.")
+            return {"path": "events/saved.json"} if name == "save" else {}
+
+        return run
+
+
+@pytest.fixture(scope="module")  # while playwright runs, other tests cannot use asyncio
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    running = Host()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def errors() -> list[str]:
+    """Errors in the browser's console, and dialogs that a script opened. A test that expects some removes them."""
+    return []
+
+
+@pytest.fixture
+def tab(browser: Browser, host: Host, errors: list[str]) -> Iterator[Tab]:
+    """The page, connected."""
+    with _opened(browser, host, errors) as tab:
+        yield tab
+
+
+@contextmanager
+def _opened(
+    browser: Browser, host: Host, errors: list[str], *, theme: Theme = "light", size: tuple[int, int] = WIDE
+) -> Iterator[Tab]:
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            errors.append(message.text)
+
+    def on_dialog(dialog: Dialog) -> None:
+        errors.append(dialog.message)
+        dialog.dismiss()
+
+    with browser.new_context(
+        color_scheme=theme,
+        viewport={"width": size[0], "height": size[1]},
+        timezone_id="UTC",
+        permissions=["clipboard-read", "clipboard-write"],
+    ) as context:
+        tab = context.new_page()
+        tab.on("console", on_console)
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.on("dialog", on_dialog)
+        tab.set_default_timeout(10_000)
+        tab.goto(host.url)
+        expect(tab.locator("#connection")).to_have_text("Connected")
+        yield tab
+    assert errors == []
+
+
+def _add(feed: Feed, event_type: str = "batch.completed", **fields: Any) -> int:
+    """Add a delivery that was published."""
+    event = {"id": "evt_1", "object": "event", "type": event_type, "data": {"id": "batch_1"}}
+    delivery = {
+        "time": START,
+        "kind": "delivery",
+        "event_type": event_type,
+        "event_id": "evt_1",
+        "webhook_id": "wh_1",
+        "status": 200,
+        "outcome": "published",
+        "duration_ms": 12.4,
+        "headers": {"content-type": "application/json", "webhook-id": "wh_1"},
+        "body": json.dumps(event),
+        "subscribers": [{"name": "OnBatch", "ok": True, "duration_ms": 3.2, "result": "null", "log": ["collected"]}],
+    }
+    return feed.add(**delivery | fields)
+
+
+def _types(tab: Tab) -> list[str]:
+    texts: list[str] = tab.locator(".row .type").all_text_contents()
+    return texts
+
+
+def test_record_appears_without_reload(host: Host, tab: Tab) -> None:
+    _add(host.feed)
+
+    row = tab.locator(".row")
+    for text in ("batch.completed", "200", "published", "12 ms", "OnBatch"):
+        expect(row).to_contain_text(text)
+
+
+def test_newest_record_is_first(host: Host, tab: Tab) -> None:
+    _add(host.feed, "batch.completed")
+    _add(host.feed, "batch.failed")
+
+    expect(tab.locator(".row .type")).to_have_text(["batch.failed", "batch.completed"])
+
+
+def test_update_changes_row_and_details(host: Host, tab: Tab) -> None:
+    record_id = _add(host.feed, subscribers=[{"name": "OnBatch", "ok": None}])
+    tab.locator(".row").click()
+    expect(tab.locator(".subscriber")).to_contain_text("running")
+
+    host.feed.update(record_id, subscribers=[{"name": "OnBatch", "ok": False, "log": ["KeyError: 'id'"]}])
+
+    expect(tab.locator(".subscriber")).to_contain_text("KeyError: 'id'")
+    expect(tab.locator(".row .reached")).to_have_text("OnBatch failed")
+
+
+def test_details_show_everything(host: Host, tab: Tab) -> None:
+    _add(
+        host.feed,
+        reason="a reason",
+        bus_event={"detail-type": "batch.completed"},
+        forwards=[{"url": "http://localhost:8000/hook", "status": 502, "ms": 7, "text": "no upstream"}],
+    )
+    tab.locator(".row").click()
+
+    details = tab.locator("#details")
+    for text in ("200 published", "a reason", "evt_1", "wh_1", "collected", '"detail-type"', "502", "no upstream"):
+        expect(details).to_contain_text(text)
+
+
+def test_forward_without_answer_is_a_failure(host: Host, tab: Tab) -> None:
+    _add(host.feed, forwards=[{"url": "localhost:8000", "status": None, "ms": 3, "text": "refused"}], subscribers=None)
+
+    expect(tab.locator(".row .reached.bad")).to_have_text("localhost:8000 no answer")
+
+
+def test_body_is_indented_without_changing_it(host: Host, tab: Tab) -> None:
+    _add(host.feed, body='{"n":12345678901234567890,"n":1.0,"empty":[],"text":"a, {b}\\n"}')
+    tab.locator(".row").click()
+
+    shown = tab.locator("#content > pre").first.text_content()
+
+    assert shown == '{\n  "n": 12345678901234567890,\n  "n": 1.0,\n  "empty": [],\n  "text": "a, {b}\\n"\n}'
+
+
+@pytest.mark.parametrize(
+    ("button", "action", "values"),
+    [
+        ("Send again", "send_again", {}),
+        ("Forward again", "forward_again", {}),
+        ("Save as a file", "save", {}),
+        ("signature", "tamper", {"part": "signature"}),
+        ("timestamp", "tamper", {"part": "timestamp"}),
+        ("body", "tamper", {"part": "body"}),
+    ],
+)
+def test_action_gets_the_open_record(host: Host, tab: Tab, button: str, action: str, values: dict[str, str]) -> None:
+    _add(host.feed)
+    chosen = _add(host.feed)
+    _add(host.feed)
+    tab.locator(".row").nth(1).click()
+
+    tab.get_by_role("button", name=button, exact=True).click()
+
+    assert host.inputs.get(timeout=10) == (action, {"record_id": chosen, **values})
+    expect(tab.locator("#feedback")).not_to_be_empty()
+
+
+def test_save_shows_path(host: Host, tab: Tab) -> None:
+    _add(host.feed)
+    tab.locator(".row").click()
+
+    tab.get_by_role("button", name="Save as a file").click()
+
+    expect(tab.locator("#feedback")).to_contain_text("events/saved.json")
+
+
+def test_send_gets_type_and_fields(host: Host, tab: Tab) -> None:
+    tab.get_by_role("button", name="Send an event").click()
+    tab.get_by_label("Type", exact=True).fill("batch.failed")
+    tab.get_by_label("Fields").fill('{"id": "batch_7", "n": 2}')
+
+    tab.get_by_role("button", name="Send", exact=True).click()
+
+    data = {"id": "batch_7", "n": 2}
+    assert host.inputs.get(timeout=10) == ("send", {"event_type": "batch.failed", "data": data})
+    expect(tab.locator("#send")).to_be_hidden()
+
+
+@pytest.mark.parametrize("fields", ["{", "[1]", "null", "7"])
+def test_fields_that_are_no_object_are_not_sent(host: Host, tab: Tab, fields: str) -> None:
+    tab.keyboard.press("s")
+    tab.get_by_label("Type", exact=True).fill("batch.failed")
+    tab.get_by_label("Fields").fill(fields)
+
+    tab.get_by_role("button", name="Send", exact=True).click()
+
+    expect(tab.get_by_role("alert")).not_to_be_empty()
+    assert host.inputs.empty()
+
+
+def test_error_of_action_is_shown(host: Host, tab: Tab, errors: list[str]) -> None:
+    tab.keyboard.press("s")
+    tab.get_by_label("Type", exact=True).fill("refused")
+
+    tab.get_by_role("button", name="Send", exact=True).click()
+
+    expect(tab.get_by_role("alert")).to_have_text("The receiver refused it.")
+    assert ["400" in error for error in errors] == [True]  # the browser logs every answer of 400
+    errors.clear()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"a": "it\'s $HOME `id` $(id) \\\\ \\" done!"}',
+        "@/etc/passwd",
+        "-d x\n--next\r\n",
+        "\u001b[201~; id\n\u0007 ü \u202e",
+        "'; touch /tmp/x; '",
+    ],
+    ids=["quotes", "file", "options", "escapes", "break-out"],
+)
+def test_copied_curl_command_sends_same_delivery(host: Host, tab: Tab, body: str) -> None:
+    headers = {"webhook-id": body.replace("\n", " "), "x-empty": "", "Host": "h", "Content-Length": "3", "@file": "x"}
+    _add(host.feed, headers=headers, body=body)
+    tab.locator(".row").click()
+
+    tab.get_by_role("button", name="Copy as curl").click()
+    expect(tab.locator("#feedback")).to_contain_text("Copied")
+    command = tab.evaluate("navigator.clipboard.readText()")
+
+    script = f'curl() {{ printf "%s\\0" "$@"; }}\n{command}'
+    output = subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout.decode()
+    assert output.split("\0")[:-1] == [
+        DELIVERIES,
+        *("-H", f"webhook-id: {headers['webhook-id']}"),
+        *("-H", "x-empty;"),
+        *("--data-raw", body),
+    ]
+    assert "\u001b" not in command
+
+
+def test_only_possible_actions_are_offered(host: Host, tab: Tab) -> None:
+    _add(host.feed, kind="event", headers=None, body=None)
+    tab.locator(".row").click()
+
+    expect(tab.locator("#actions button:visible")).to_have_text(["Forward again"])
+
+
+def test_filters_choose_by_type_outcome_and_text(host: Host, tab: Tab) -> None:
+    _add(host.feed, "batch.completed", event_id="evt_needle")
+    _add(host.feed, "batch.failed")
+    _add(host.feed, "batch.failed", outcome="Unverified", status=401, reason="The timestamp is old.")
+    rows = tab.locator(".row")
+    expect(rows).to_have_count(3)
+
+    tab.get_by_label("Filter by type").select_option("batch.failed")
+    expect(rows).to_have_count(2)
+    tab.get_by_label("Filter by outcome").select_option("Unverified")
+    expect(rows).to_have_count(1)
+    expect(tab.locator("#count")).to_have_text("1 of 3")
+    tab.get_by_label("Filter by type").select_option("")
+    tab.get_by_label("Filter by outcome").select_option("")
+    tab.get_by_label("Filter by text").fill("NEEDLE")
+    expect(tab.locator(".row .type")).to_have_text(["batch.completed"])
+    tab.get_by_label("Filter by text").fill("batch_1")  # in each body
+    expect(rows).to_have_count(3)
+
+
+def test_records_that_a_filter_hides_stay_in_the_list(host: Host, tab: Tab) -> None:
+    tab.get_by_label("Filter by text").fill("batch.failed")
+    _add(host.feed, "batch.completed")
+    expect(tab.locator("#empty")).to_be_visible()
+
+    tab.get_by_label("Filter by text").fill("")
+
+    expect(tab.locator(".row .type")).to_have_text(["batch.completed"])
+
+
+def test_pause_holds_new_records_until_resume(host: Host, tab: Tab) -> None:
+    _add(host.feed, "batch.completed")
+    expect(tab.locator(".row")).to_have_count(1)
+    tab.keyboard.press("p")
+
+    _add(host.feed, "batch.failed")
+    expect(tab.locator("#pause")).to_have_text("Resume (1 new)")
+    assert _types(tab) == ["batch.completed"]
+    tab.locator("#pause").click()
+
+    expect(tab.locator(".row .type")).to_have_text(["batch.failed", "batch.completed"])
+
+
+def test_keyboard_moves_opens_and_closes(host: Host, tab: Tab) -> None:
+    for number in range(100):
+        _add(host.feed, f"type.{number}")
+    title, selected = tab.locator("#details-title"), tab.locator("[aria-selected=true] .type")
+    expect(tab.locator("#count")).to_have_text("100")
+
+    tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("ArrowDown")
+    expect(selected).to_have_text("type.98")
+    tab.keyboard.press("ArrowUp")
+    tab.keyboard.press("Enter")
+    expect(title).to_have_text("type.99")
+    expect(title).to_be_focused()
+    tab.keyboard.press("Escape")
+    expect(title).to_be_hidden()
+    expect(tab.get_by_role("listbox")).to_be_focused()
+    tab.keyboard.press("End")
+    expect(selected).to_have_text("type.0")
+    active = tab.get_by_role("listbox").get_attribute("aria-activedescendant")
+    expect(tab.locator(f"#{active} .type")).to_be_in_viewport()
+    tab.keyboard.press("Home")
+    tab.keyboard.press("PageDown")
+    expect(selected).not_to_have_text("type.99")
+
+
+def test_moving_with_open_details_shows_next_record(host: Host, tab: Tab) -> None:
+    _add(host.feed, "batch.completed")
+    _add(host.feed, "batch.failed")
+    tab.locator(".row").first.click()
+
+    tab.keyboard.press("ArrowDown")
+
+    expect(tab.locator("#details-title")).to_have_text("batch.completed")
+
+
+def test_keys_focus_filter_and_show_help(host: Host, tab: Tab) -> None:
+    _add(host.feed)
+    tab.keyboard.press("/")
+    expect(tab.get_by_label("Filter by text")).to_be_focused()
+    tab.keyboard.type("?p")
+    expect(tab.get_by_label("Filter by text")).to_have_value("?p")
+    tab.keyboard.press("Escape")
+    expect(tab.get_by_label("Filter by text")).to_have_value("")
+    tab.get_by_label("Filter by text").fill("nothing matches")
+    expect(tab.locator("#empty")).to_be_visible()
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("?")
+    expect(tab.get_by_role("dialog")).to_be_visible()
+    tab.keyboard.press("Escape")
+    expect(tab.get_by_role("dialog")).to_be_hidden()
+
+
+HOSTILE = {
+    "image": "<img src=x onerror=alert(1)>",
+    "script": "</script><script>alert(1)</script>",
+    "template": "${alert(1)} {{alert(1)}} javascript:alert(1)",
+    "escapes": "\u001b]0;title\u0007\u001b[2J\u0000\u202eabc",
+    "surrogates": "\ud800 and \udfff",
+    "large": '{"text": "' + "x" * 1_000_000 + '"}',
+    "deep": "[" * 100_000 + "]" * 100_000,
+    "deep objects": '{"a":' * 5_000 + "1" + "}" * 5_000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_text_is_shown_as_text(host: Host, tab: Tab, text: str) -> None:
+    short = text[:400]
+    elements = tab.locator("img, script").count()
+    _add(
+        host.feed,
+        short,
+        event_id=short,
+        webhook_id=short,
+        outcome=short,
+        reason=short,
+        headers={short: short},
+        body=text,
+        bus_event={short: [text]},
+        subscribers=[{"name": short, "ok": False, "duration_ms": 1, "result": text, "log": [text]}],
+        forwards=[{"url": short, "status": 200, "ms": 1, "text": text}],
+    )
+    tab.locator(".row").click()
+
+    shown = tab.locator("#content pre").first.text_content()
+    expected = "".join(f"\\u{ord(c):04x}" if not c.isprintable() else c for c in text)
+    assert shown == expected[: len(shown or "")]
+    assert len(shown or "") == min(len(expected), 100_000)
+    assert tab.locator("img, script").count() == elements
+    expect(tab.locator("#details-title")).to_be_visible()
+
+
+def test_deep_event_on_the_bus_is_shown_and_found(host: Host, tab: Tab) -> None:
+    for depth in (1_100, 5_000, 20_000):
+        value: list[Any] = []
+        for _ in range(depth):
+            value = [value]
+        _add(host.feed, bus_event={"detail": value})
+    expect(tab.locator(".row")).to_have_count(3)
+
+    for row in range(3):
+        tab.locator(".row").nth(row).click()
+        expect(tab.get_by_text("Event on the bus")).to_be_visible()
+    tab.get_by_label("Filter by text").fill("evt_1")
+
+    expect(tab.locator(".row")).to_have_count(3)
+
+
+@pytest.mark.parametrize("header", [{"Host": "rebound.example"}, {"Origin": "http://rebound.example"}], ids=str)
+def test_foreign_host_or_origin_is_refused(host: Host, header: dict[str, str]) -> None:
+    events = requests.get(f"{host.url}/page/events", headers=header, timeout=10)
+    action = requests.post(f"{host.url}/page/actions/send", headers=header, json={}, timeout=10)
+
+    assert (events.status_code, action.status_code) == (403, 403)
+    assert host.inputs.empty()
+
+
+def test_another_site_in_the_browser_gets_nothing(browser: Browser, host: Host) -> None:
+    other = Host()
+    with browser.new_context() as context:
+        tab = context.new_page()
+        tab.goto(f"{other.url}/elsewhere")  # has no CSP that keeps it from asking
+        answers = tab.evaluate(
+            """async (url) => {
+                const kind = (request) => request.then(({ type }) => type, () => "failed");
+                const input = { method: "POST", mode: "no-cors", body: "{}" };
+                const stream = new EventSource(`${url}/page/events`);
+                await new Promise((resolve) => (stream.onopen = stream.onerror = resolve));
+                return [
+                    stream.readyState === EventSource.CLOSED,
+                    await kind(fetch(`${url}/page/info`)),
+                    await kind(fetch(`${url}/page/info`, { mode: "no-cors" })),
+                    await kind(fetch(`${url}/page/actions/send`, input)),
+                ];
+            }""",
+            host.url,
+        )
+    other.close()
+
+    assert answers[:2] == [True, "failed"]
+    assert set(answers[2:]) <= {"failed", "opaque"}
+    assert host.inputs.empty()
+
+
+def test_page_reconnects_after_restart(host: Host, tab: Tab, errors: list[str]) -> None:
+    for _ in range(3):
+        _add(host.feed, "batch.completed")
+    tab.locator(".row").first.click()
+    host.close()
+    expect(tab.locator("#connection")).to_contain_text("Not connected")
+
+    restarted = Host(host.port)
+    try:
+        _add(restarted.feed, "batch.failed")
+
+        expect(tab.locator("#connection")).to_have_text("Connected", timeout=20_000)
+        expect(tab.locator(".row .type")).to_have_text(["batch.failed"])
+        expect(tab.locator("#details")).to_be_hidden()
+        _add(restarted.feed, "response.completed")
+        expect(tab.locator(".row .type")).to_have_text(["response.completed", "batch.failed"])
+        assert all("ERR_CONNECTION_REFUSED" in error or "ERR_INCOMPLETE" in error for error in errors), errors
+        errors.clear()
+    finally:
+        tab.goto("about:blank")
+        restarted.close()
+
+
+def test_close_does_not_wait_for_open_stream(host: Host, tab: Tab, errors: list[str]) -> None:
+    start = time.perf_counter()
+    host.close()
+
+    assert time.perf_counter() - start < 1
+    expect(tab.locator("#connection")).to_contain_text("Not connected")
+    tab.goto("about:blank")
+    errors.clear()  # the browser logs each attempt to connect
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_page_has_no_serious_accessibility_fault(
+    browser: Browser, host: Host, errors: list[str], theme: Theme, size: tuple[int, int]
+) -> None:
+    with _opened(browser, host, errors, theme=theme, size=size) as tab:
+        assert _faults(tab) == []  # empty
+        _add_typical(host.feed)
+        expect(tab.locator(".row")).to_have_count(12)
+        assert _faults(tab) == []
+        tab.keyboard.press("ArrowDown")
+        tab.keyboard.press("Enter")
+        assert _faults(tab) == []
+        assert tab.evaluate("document.documentElement.scrollWidth") <= size[0]
+        for key in ("s", "?"):
+            tab.keyboard.press(key)
+            expect(tab.get_by_role("dialog")).to_be_visible()
+            assert _faults(tab) == []
+            tab.keyboard.press("Escape")
+
+
+def _faults(tab: Tab) -> list[str]:
+    violations = Axe().run(tab).response["violations"]
+    return [
+        f"{violation['id']}: {[node['target'] for node in violation['nodes']]}"
+        for violation in violations
+        if violation["impact"] in ("serious", "critical")
+    ]
+
+
+def test_5000_records_do_not_slow_the_page(host: Host, tab: Tab) -> None:
+    for number in range(5000):
+        _add(host.feed, f"type.{number}")
+    expect(tab.locator("#count")).to_have_text("5000", timeout=30_000)
+
+    delays = []
+    for number in range(5):
+        start = time.time()
+        _add(host.feed, f"new.{number}")
+        # The time when the row is there, in the browser.
+        shown = tab.wait_for_function(
+            "type => document.querySelector('.row .type').textContent === type && Date.now()", arg=f"new.{number}"
+        ).json_value()
+        delays.append(shown - start * 1000)
+    assert statistics.median(delays) < 300
+
+    frames = tab.evaluate(
+        """async () => {
+            const list = document.querySelector("#list");
+            const frames = [];
+            for (let step = 0, before = performance.now(); step < 100; step += 1) {
+                list.scrollTop += list.scrollHeight / 120;
+                await new Promise(requestAnimationFrame);
+                frames.push([performance.now() - before, document.querySelectorAll("*").length]);
+                before = performance.now();
+            }
+            return frames;
+        }"""
+    )
+    assert statistics.median(frame[0] for frame in frames) < 50  # milliseconds
+    assert max(frame[1] for frame in frames) < 500
+
+
+def test_new_records_do_not_move_rows_that_are_read(host: Host, tab: Tab) -> None:
+    for number in range(200):
+        _add(host.feed, f"type.{number}")
+    expect(tab.locator("#count")).to_have_text("200")
+    row = tab.locator(".row", has_text="type.100")
+    tab.locator("#list").evaluate("list => list.scrollTop = list.scrollHeight / 2 - 100")
+    before = row.bounding_box()
+
+    _add(host.feed, "new")
+    expect(tab.locator("#count")).to_have_text("201")
+
+    assert row.bounding_box() == before
+
+
+def test_oldest_record_leaves_full_page(host: Host, tab: Tab) -> None:
+    for number in range(5001):
+        _add(host.feed, f"type.{number}")
+
+    expect(tab.locator("#count")).to_have_text("5000", timeout=30_000)
+    tab.keyboard.press("End")
+    expect(tab.locator("[aria-selected=true] .type")).to_have_text("type.1")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_page_shows_typical_deliveries(browser: Browser, host: Host, errors: list[str], theme: Theme) -> None:
+    with _opened(browser, host, errors, theme=theme) as tab:
+        _add_typical(host.feed)
+        tab.locator(".row", has_text="video.failed").click()
+
+        expect(tab.locator("#details")).to_contain_text("VideoQuotaError")
+        if os.environ.get("UPDATE_SCREENSHOTS"):
+            tab.screenshot(path=ROOT / f"docs/page-{theme}.png")
+
+
+def _add_typical(feed: Feed) -> None:
+    """Add deliveries such as a developer sees in a few minutes."""
+    deliveries: list[tuple[int, str, int, str, str, list[str]]] = [
+        (0, "response.completed", 200, "published", "", ["OnResponse"]),
+        (4, "response.completed", 200, "duplicate", "", []),
+        (31, "batch.completed", 200, "published", "", ["OnBatch"]),
+        (38, "batch.completed", 401, "Unverified", "webhook-timestamp is more than 300 s from this clock", []),
+        (52, "batch.completed", 401, "Unverified", "no active signing secret matches webhook-signature", []),
+        (75, "fine_tuning.job.succeeded", 200, "published", "", []),
+        (98, "eval.run.succeeded", 200, "published", "", ["OnEval"]),
+        (120, "?", 400, "Malformed", "the body is not strict JSON", []),
+        (141, "realtime.call.incoming", 200, "published", "", ["OnCall"]),
+        (150, "safety_identifier.blocked", 200, "published", "", ["OnSafety"]),
+        (163, "video.failed", 200, "published", "", ["OnVideo"]),
+        (171, "response.completed", 200, "published", "", ["OnResponse"]),
+    ]
+    for seconds, event_type, status, outcome, reason, names in deliveries:
+        event_id = f"evt_{seconds:03}5b54bdb9b6fbae2f7cbd40847"
+        webhook_id = f"wh_{seconds:03}9a275623b54bdb9b6fbae2f7cb"
+        event = {"id": event_id, "object": "event", "created_at": START + seconds, "type": event_type}
+        event["data"] = {"id": event_type.split(".")[0] + "_68f0c2"}
+        fails = event_type == "video.failed"
+        subscriber = {
+            "ok": not fails,
+            "duration_ms": 41.7,
+            "result": "" if fails else "null",
+            "log": ["app.py:31  VideoQuotaError: no seconds are left for proj_abc123"] if fails else ["handled"],
+        }
+        _add(
+            feed,
+            event_type,
+            time=START + seconds + 0.25,
+            status=status,
+            outcome=outcome,
+            reason=reason,
+            duration_ms=8.3 + seconds % 7,
+            event_id=event_id,
+            webhook_id=webhook_id,
+            headers={
+                "content-type": "application/json",
+                "webhook-id": webhook_id,
+                "webhook-timestamp": str(START + seconds),
+                "webhook-signature": "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
+            },
+            body=json.dumps(event),
+            bus_event={"source": "openai.com", "detail-type": event_type, "detail": event} if status == 200 else None,
+            subscribers=[{"name": name, **subscriber} for name in names] if outcome == "published" else None,
+        )

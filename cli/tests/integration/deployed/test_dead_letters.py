@@ -1,0 +1,517 @@
+"""`openai-webhooks dead-letters`, with a function in moto that has a rule and a dead-letter queue."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+from botocore.exceptions import ClientError
+from typer.testing import Result
+
+from cli.tests.support.aws_calls import AwsCall, AwsFaults, record_calls
+from cli.tests.support.deployed_receiver import DeployedReceiver
+from cli.tests.support.failed_subscriber import FUNCTION, HIDDEN, QUEUE, QUEUE_ARN, RULE, Subscriber, envelope
+from cli.tests.support.local_server import LocalServer, local_server
+from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
+from tests.support.background import wait_until
+
+OWN_QUEUE_ARN: Final = f"{QUEUE_ARN}-of-function"
+
+
+@pytest.fixture
+def subscriber(receiver: DeployedReceiver) -> Iterator[Subscriber]:
+    subscriber = Subscriber(receiver)
+    yield subscriber
+    subscriber.remove()
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def redrive(receiver: DeployedReceiver, *arguments: str) -> Result:
+    return receiver.run("dead-letters", "redrive", "--json", "--yes", *arguments)
+
+
+def summary(**counts: int) -> dict[str, Any]:
+    return {"type": "summary", "redriven": 0, "failed": 0, "left": 0, **counts}
+
+
+def invocations(calls: list[AwsCall]) -> list[dict[str, Any]]:
+    return [json.loads(call.parameters["Payload"]) for call in calls if call.operation == "Invoke"]
+
+
+# ---- list ----
+
+
+def test_list_finds_queues_of_rules(receiver: DeployedReceiver, subscriber: Subscriber) -> None:
+    subscriber.add_letter()
+
+    result = receiver.run("dead-letters", "list", "--json")
+
+    assert result.exit_code == 0
+    queues = {queue["name"]: queue for queue in lines(result)}
+    assert queues[QUEUE]["depth"] == 1
+    assert (queues[QUEUE]["rules"], queues[QUEUE]["functions"]) == ([RULE], [FUNCTION])
+    assert queues["OnBatchDeadLetters"]["depth"] == 0
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer"),
+    [
+        ("GetFunctionEventInvokeConfig", {"DestinationConfig": {"OnFailure": {"Destination": OWN_QUEUE_ARN}}}),
+        ("GetFunctionConfiguration", {"DeadLetterConfig": {"TargetArn": OWN_QUEUE_ARN}}),
+    ],
+)
+def test_list_finds_queue_of_function(
+    receiver: DeployedReceiver, subscriber: Subscriber, faults: AwsFaults, operation: str, answer: Any
+) -> None:
+    faults.ignore(operation, answer)
+
+    queues = {queue["arn"]: queue for queue in lines(receiver.run("dead-letters", "list", "--json"))}
+
+    assert (queues[OWN_QUEUE_ARN]["rules"], queues[OWN_QUEUE_ARN]["functions"]) == ([RULE], [FUNCTION])
+
+
+def test_list_shows_age_of_oldest(receiver: DeployedReceiver, subscriber: Subscriber) -> None:
+    subscriber.add_letter()
+    metric = {
+        "MetricName": "ApproximateAgeOfOldestMessage",
+        "Dimensions": [{"Name": "QueueName", "Value": QUEUE}],
+        "Timestamp": datetime.now(UTC) - timedelta(minutes=2),
+        "Value": 7384.0,
+    }
+    receiver.client("cloudwatch").put_metric_data(Namespace="AWS/SQS", MetricData=[metric])
+
+    [queue] = lines(receiver.run("dead-letters", "list", "--json", f"--rule={RULE}"))
+    text = receiver.run("dead-letters", "list", f"--rule={RULE}").stdout
+
+    assert queue["oldest_seconds"] == 7384
+    assert "2:03:04" in text
+
+
+def test_list_reports_missing_queue(receiver: DeployedReceiver, subscriber: Subscriber) -> None:
+    arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:deleted"
+    subscriber.add_rule("of-deleted-queue", FUNCTION, DeadLetterConfig={"Arn": arn})
+
+    result = receiver.run("dead-letters", "list", "--json")
+
+    assert result.exit_code == 0
+    [queue] = [queue for queue in lines(result) if queue["name"] == "deleted"]
+    assert queue["depth"] is None
+    assert "NonExistentQueue" in queue["error"]
+    assert arn in result.stderr
+
+
+def test_list_tolerates_missing_function(receiver: DeployedReceiver, subscriber: Subscriber) -> None:
+    subscriber.add_rule("of-deleted-function", f"{FUNCTION}-deleted")
+
+    [queue] = lines(receiver.run("dead-letters", "list", "--json", "--rule=of-deleted-function"))
+
+    assert queue["rules"] == ["of-deleted-function", RULE]
+    assert queue["functions"] == [FUNCTION, f"{FUNCTION}-deleted"]
+
+
+@pytest.mark.parametrize(("account", "exit_code"), [("210987654321", 0), (ACCOUNT, 2)], ids=["other", "own"])
+def test_denied_queue_is_tolerated_only_in_other_account(
+    receiver: DeployedReceiver,
+    subscriber: Subscriber,
+    monkeypatch: pytest.MonkeyPatch,
+    account: str,
+    exit_code: int,
+) -> None:
+    def deny(call: AwsCall) -> None:
+        if call.parameters.get("QueueOwnerAWSAccountId") == account:
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, call.operation)
+
+    subscriber.add_rule("denied", FUNCTION, DeadLetterConfig={"Arn": f"arn:aws:sqs:{REGION}:{account}:denied"})
+    record_calls(monkeypatch, deny)
+
+    result = receiver.run("dead-letters", "list", "--rule=denied")
+
+    assert result.exit_code == exit_code
+    assert ("openai-webhooks iam dead-letters list" in result.stderr) == (account == ACCOUNT)
+
+
+@pytest.mark.parametrize("name", ["list", "show", "redrive"])
+def test_unknown_rule_cannot_run(receiver: DeployedReceiver, name: str) -> None:
+    result = receiver.run("dead-letters", name, "--rule=unknown")
+
+    assert result.exit_code == 2
+    assert "openai-webhooks rules" in result.stderr
+
+
+# ---- show ----
+
+
+def test_show_leaves_letters(receiver: DeployedReceiver, subscriber: Subscriber) -> None:
+    events = [subscriber.add_letter(), subscriber.add_record()]
+    subscriber.send("hello")
+
+    result = receiver.run("dead-letters", "show", "--json")
+
+    assert result.exit_code == 0
+    assert [letter["form"] for letter in lines(result)] == ["eventbridge", "lambda record", "unknown"]
+    assert [letter.get("event") for letter in lines(result)] == [*events, None]
+    assert subscriber.waiting() == 3
+
+
+def test_show_reads_more_than_one_batch(receiver: DeployedReceiver, subscriber: Subscriber) -> None:
+    ids = {subscriber.add_letter()["detail"]["id"] for _ in range(23)}
+
+    shown = lines(receiver.run("dead-letters", "show", "--json"))
+    first = lines(receiver.run("dead-letters", "show", "--json", "--max=12"))
+
+    assert {letter["event"]["detail"]["id"] for letter in shown} == ids
+    assert (len(shown), len(first)) == (23, 12)
+    assert subscriber.waiting() == 23
+
+
+def test_show_selects_letters_of_rule(receiver: DeployedReceiver, subscriber: Subscriber) -> None:
+    subscriber.add_rule("other", FUNCTION)
+    for rule in (RULE, "other"):
+        subscriber.add_letter(rule)
+
+    [letter] = lines(receiver.run("dead-letters", "show", "--json", "--rule=other"))
+
+    assert letter["rules"] == ["other"]
+    assert subscriber.waiting() == 2
+
+
+def test_show_prints_no_control_characters(receiver: DeployedReceiver, subscriber: Subscriber) -> None:
+    hostile = "\x1b]0;owned\x07\u202e\x9b31m"
+    subscriber.add_letter(event={**envelope(), "detail-type": hostile, "detail": {"id": hostile}})
+    subscriber.send("\u202e", RULE_ARN="\u202e")
+    subscriber.add_letter("\u202e", ERROR_MESSAGE="\u202e")
+
+    for name in ("show", "redrive"):
+        result = (
+            receiver.run("dead-letters", name, "--yes") if name == "redrive" else receiver.run("dead-letters", name)
+        )
+        assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(result.output)
+
+
+# ---- redrive ----
+
+
+def test_redrive_invokes_function_with_event(
+    receiver: DeployedReceiver, subscriber: Subscriber, calls: list[AwsCall]
+) -> None:
+    events = [subscriber.add_letter(), subscriber.add_record()]
+
+    result = redrive(receiver)
+
+    assert result.exit_code == 0
+    assert invocations(calls) == events
+    for call in calls:
+        if call.operation == "Invoke":
+            assert (call.parameters["FunctionName"], call.parameters["InvocationType"]) == (FUNCTION, "Event")
+    assert lines(result)[-1] == summary(redriven=2)
+    assert subscriber.waiting() == 0
+
+
+def test_redrive_sends_to_target_queue(receiver: DeployedReceiver, subscriber: Subscriber) -> None:
+    inbox = subscriber.sqs.create_queue(QueueName="inbox")["QueueUrl"]
+    subscriber.add_rule("to-queue", f"arn:aws:sqs:{REGION}:{ACCOUNT}:inbox")
+    event = subscriber.add_letter("to-queue")
+
+    result = redrive(receiver)
+    [message] = subscriber.sqs.receive_message(QueueUrl=inbox)["Messages"]
+    subscriber.sqs.delete_queue(QueueUrl=inbox)
+
+    assert lines(result)[-1] == summary(redriven=1)
+    assert json.loads(message["Body"]) == event
+    assert subscriber.waiting() == 0
+
+
+@pytest.mark.parametrize("code", ["RequestTooLargeException", "ResourceNotFoundException", "TooManyRequestsException"])
+def test_refused_letter_stays(receiver: DeployedReceiver, subscriber: Subscriber, faults: AwsFaults, code: str) -> None:
+    subscriber.add_record()
+    faults.fail("Invoke", code)
+
+    result = redrive(receiver)
+
+    assert result.exit_code == 1
+    assert lines(result)[-1] == summary(failed=1)
+    assert code in lines(result)[0]["reason"]
+    assert subscriber.waiting() == 1
+
+
+def test_letter_stays_unless_answer_is_202(
+    receiver: DeployedReceiver, subscriber: Subscriber, faults: AwsFaults
+) -> None:
+    subscriber.add_record()
+    faults.ignore("Invoke", {"StatusCode": 200})
+
+    result = redrive(receiver)
+
+    assert lines(result)[-1] == summary(failed=1)
+    assert subscriber.waiting() == 1
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [("Invoke", "AccessDeniedException"), ("Invoke", "ExpiredTokenException"), ("DeleteMessage", "AccessDenied")],
+)
+def test_error_that_concerns_all_letters_ends_run(
+    receiver: DeployedReceiver, subscriber: Subscriber, faults: AwsFaults, operation: str, code: str
+) -> None:
+    for _ in range(3):
+        subscriber.add_record()
+    faults.fail(operation, code)
+
+    result = redrive(receiver)
+
+    assert result.exit_code == 2
+    assert faults.count("Invoke") == 1
+    assert ("iam dead-letters redrive" in result.stderr) == ("Denied" in code)
+    assert subscriber.waiting() == 3
+
+
+@pytest.mark.parametrize("status", [200, 204])
+def test_redrive_posts_to_url(
+    receiver: DeployedReceiver, subscriber: Subscriber, server: LocalServer, calls: list[AwsCall], status: int
+) -> None:
+    server.answers = [(status, "")]
+    event = subscriber.add_record()
+
+    result = redrive(receiver, f"--to={server.url}/hooks?a=b")
+
+    assert result.exit_code == 0
+    [request] = server.requests
+    assert request.path == "/hooks?a=b"
+    assert json.loads(request.body) == event["detail"]
+    assert request.headers["webhook-id"] == event["detail"]["id"]
+    assert invocations(calls) == []
+    assert subscriber.waiting() == 0
+
+
+@pytest.mark.parametrize("status", [302, 400, 500])
+def test_letter_that_url_refuses_stays(
+    receiver: DeployedReceiver, subscriber: Subscriber, server: LocalServer, status: int
+) -> None:
+    server.answers = [(status, "no")]
+    subscriber.add_record()
+
+    result = redrive(receiver, f"--to={server.url}")
+
+    assert result.exit_code == 1
+    assert lines(result)[-1] == summary(failed=1)
+    assert str(status) in lines(result)[0]["reason"]
+    assert subscriber.waiting() == 1
+
+
+def test_absent_server_cannot_run(receiver: DeployedReceiver, subscriber: Subscriber) -> None:
+    subscriber.add_record()
+    with local_server() as server:
+        url = server.url
+
+    assert redrive(receiver, f"--to={url}").exit_code == 2
+    assert subscriber.waiting() == 1
+
+
+def test_redrive_sends_to_other_rule(receiver: DeployedReceiver, subscriber: Subscriber, calls: list[AwsCall]) -> None:
+    subscriber.add_rule("other", f"{FUNCTION}:live")
+    subscriber.functions.publish_version(FunctionName="handler")
+    subscriber.functions.create_alias(FunctionName="handler", Name="live", FunctionVersion="1")
+    event = subscriber.add_letter()
+
+    result = redrive(receiver, "--to=other")
+
+    assert lines(result)[-1] == summary(redriven=1)
+    assert invocations(calls) == [event]
+    assert [call.parameters["FunctionName"] for call in calls if call.operation == "Invoke"] == [f"{FUNCTION}:live"]
+
+
+def test_unknown_destination_cannot_run(receiver: DeployedReceiver) -> None:
+    assert redrive(receiver, "--to=unknown").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "settings"),
+    [
+        (f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/events/x", {}),
+        (f"arn:aws:sqs:{REGION}:{ACCOUNT}:orders.fifo", {"SqsParameters": {"MessageGroupId": "1"}}),
+        (FUNCTION, {"InputPath": "$.detail"}),
+        (FUNCTION, {"Input": "{}"}),
+    ],
+    ids=["log group", "FIFO queue", "input path", "input"],
+)
+def test_letter_for_other_target_stays(
+    receiver: DeployedReceiver, subscriber: Subscriber, calls: list[AwsCall], target: str, settings: dict[str, Any]
+) -> None:
+    subscriber.add_rule("other", target, **settings)
+    subscriber.add_letter("other")
+
+    result = redrive(receiver)
+
+    assert result.exit_code == 1
+    assert lines(result)[-1] == summary(left=1)
+    assert invocations(calls) == []
+    assert subscriber.waiting() == 1
+
+
+@pytest.mark.parametrize("destination", [[], [f"--to={RULE}"], ["--to=URL"]], ids=str)
+def test_message_of_unknown_form_is_never_deleted(
+    receiver: DeployedReceiver,
+    subscriber: Subscriber,
+    server: LocalServer,
+    calls: list[AwsCall],
+    destination: list[str],
+) -> None:
+    subscriber.send("hello")
+    subscriber.send(json.dumps(envelope()))
+
+    result = redrive(receiver, *[argument.replace("URL", server.url) for argument in destination])
+
+    assert result.exit_code == 1
+    assert lines(result)[-1] == summary(left=2)
+    assert (server.requests, invocations(calls)) == ([], [])
+    assert subscriber.waiting() == 2
+
+
+def test_letter_cannot_choose_function(
+    receiver: DeployedReceiver, subscriber: Subscriber, calls: list[AwsCall]
+) -> None:
+    subscriber.add_record(f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:admin:$LATEST")
+    subscriber.add_letter("rule-on-another-bus", TARGET_ARN=FUNCTION)
+
+    result = redrive(receiver)
+
+    assert lines(result)[-1] == summary(left=2)
+    assert invocations(calls) == []
+
+
+def test_dry_run_sends_nothing(receiver: DeployedReceiver, subscriber: Subscriber, calls: list[AwsCall]) -> None:
+    subscriber.add_record()
+
+    result = receiver.run("dead-letters", "redrive", "--dry-run", "--json")
+
+    assert result.exit_code == 0
+    assert lines(result)[0]["result"] == "planned"
+    assert lines(result)[-1] == {"type": "summary", "planned": 1, "left": 0}
+    assert invocations(calls) == []
+    assert subscriber.waiting() == 1
+
+
+def test_redrive_without_terminal_needs_yes(
+    receiver: DeployedReceiver, subscriber: Subscriber, calls: list[AwsCall]
+) -> None:
+    subscriber.add_record()
+
+    result = receiver.run("dead-letters", "redrive")
+
+    assert result.exit_code == 2
+    assert "--yes" in result.stderr
+    assert invocations(calls) == []
+    assert subscriber.waiting() == 1
+
+
+def test_empty_queues_need_no_confirmation(receiver: DeployedReceiver, subscriber: Subscriber) -> None:
+    result = receiver.run("dead-letters", "redrive", "--json")
+
+    assert result.exit_code == 0
+    assert lines(result) == [summary()]
+
+
+def test_maximum_limits_letters(receiver: DeployedReceiver, subscriber: Subscriber, calls: list[AwsCall]) -> None:
+    for _ in range(3):
+        subscriber.add_record()
+
+    result = redrive(receiver, "--max=2")
+
+    assert lines(result)[-1] == summary(redriven=2)
+    assert subscriber.waiting() == 1
+
+
+def test_rule_selects_letters(receiver: DeployedReceiver, subscriber: Subscriber, calls: list[AwsCall]) -> None:
+    subscriber.add_rule("other", FUNCTION)
+    subscriber.add_letter()
+    event = subscriber.add_letter("other")
+
+    result = redrive(receiver, "--rule=other")
+
+    assert lines(result)[-1] == summary(redriven=1)
+    assert invocations(calls) == [event]
+    assert subscriber.waiting() == 1
+
+
+def test_event_that_fails_again_is_not_redriven_in_same_run(
+    receiver: DeployedReceiver, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_again(call: AwsCall) -> None:
+        if call.operation == "Invoke":
+            subscriber.add_record()
+
+    calls = record_calls(monkeypatch, fail_again)
+    for _ in range(4):
+        subscriber.add_record()
+
+    result = redrive(receiver)
+
+    assert len(invocations(calls)) == 4
+    assert lines(result)[-1] == summary(redriven=4)
+    assert subscriber.waiting() == 4
+
+
+def test_letter_received_twice_is_redriven_once(
+    receiver: DeployedReceiver, subscriber: Subscriber, faults: AwsFaults
+) -> None:
+    for _ in range(2):
+        subscriber.add_record()
+    first, second = subscriber.sqs.receive_message(
+        QueueUrl=subscriber.url, MaxNumberOfMessages=2, VisibilityTimeout=0, AttributeNames=["SentTimestamp"]
+    )["Messages"]
+    faults.ignore("ReceiveMessage", {"Messages": [first, first, second]})
+
+    *letters, counts = lines(redrive(receiver))
+
+    assert [letter["message_id"] for letter in letters] == [first["MessageId"], second["MessageId"]]
+    assert counts == summary(redriven=2)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signal_finishes_letter_in_hand(
+    receiver: DeployedReceiver, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    number = getattr(signal, name)
+
+    def interrupt(call: AwsCall) -> None:
+        if call.operation == "Invoke":
+            os.kill(os.getpid(), number)
+
+    record_calls(monkeypatch, interrupt)
+    for _ in range(3):
+        subscriber.add_record()
+
+    result = redrive(receiver)
+
+    assert result.exit_code == 128 + number
+    assert lines(result)[-1] == summary(redriven=1)
+    assert subscriber.waiting() == 2
+
+
+def test_second_signal_loses_nothing(receiver: DeployedReceiver, subscriber: Subscriber, server: LocalServer) -> None:
+    server.hangs = True
+    subscriber.add_record()
+    arguments = ["dead-letters", "redrive", "--yes", f"--to={server.url}"]
+    with subprocess.Popen(
+        [sys.executable, "-c", "from openai_webhooks_cli.entry_point import run; run()", *arguments],
+        env={**os.environ, **receiver.environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        wait_until(lambda: server.requests, "a request")
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(20) in (130, 143)
+        attributes = subscriber.sqs.get_queue_attributes(QueueUrl=subscriber.url, AttributeNames=["All"])["Attributes"]
+
+    assert attributes[HIDDEN] == "1"

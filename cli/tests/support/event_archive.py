@@ -1,0 +1,97 @@
+"""An archive for the receiver's stack in moto, with replays that respect their rules and their period."""
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pytest
+from moto.events.models import Archive, Replay, ReplayState, events_backends
+
+from cli.tests.support.deployed_receiver import DeployedReceiver
+from openai_webhooks_cli import samples
+from openai_webhooks_cli.deployed import archived_events, stack
+from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
+
+DAY: Final = 86_400
+NAME: Final = "openai-webhooks-EventArchive"
+
+
+class EventArchive:
+    """The archive. It keeps events for 14 days, and was created 30 days ago."""
+
+    def __init__(self, receiver: DeployedReceiver) -> None:
+        self.receiver = receiver
+        self._events = receiver.client("events")
+        self._earlier = {replay["ReplayName"] for replay in self._events.list_replays()["Replays"]}
+
+    def publish(self, event_type: str = "batch.completed", *, ago: float = 3600, **detail: Any) -> dict[str, Any]:
+        """Put an event on the bus, `ago` seconds in the past. Return the event. Its id has the time of the event."""
+        now = int(time.time() - ago)
+        event = samples.sample(event_type, created_at=now, event_id=f"evt_{now:08x}{uuid.uuid4().hex[8:]}") | detail
+        entry: Any = {
+            "EventBusName": self.receiver.bus,
+            "Source": "openai.com",
+            "DetailType": event_type,
+            "Detail": json.dumps(event),
+            "Time": now,
+        }
+        self._events.put_events(Entries=[entry])
+        self.subscribers()
+        return event
+
+    def replays(self) -> list[dict[str, Any]]:
+        """Return what was asked of EventBridge, in the order of the replays' names."""
+        names = {replay["ReplayName"] for replay in self._events.list_replays()["Replays"]} - self._earlier
+        return [self._events.describe_replay(ReplayName=name) for name in sorted(names)]
+
+    def subscribers(self) -> list[str]:
+        """Return the ids of the events that subscribers got since the last call."""
+        sqs, found = self.receiver.client("sqs"), []
+        for url in sqs.list_queues()["QueueUrls"]:
+            if url.endswith("Inbox"):
+                while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+                    found += [json.loads(message["Body"])["detail"]["id"] for message in messages]
+                    for message in messages:
+                        sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return found
+
+
+def _replay_events(replay: Replay, archive: Archive) -> None:
+    """Replay as EventBridge does. moto itself ignores the rules and the period."""
+    bus = events_backends[ACCOUNT][REGION].describe_event_bus(replay.destination["Arn"].rpartition("/")[2])
+    for event in archive.events:
+        if float(replay.event_start_time) <= float(event["time"]) < float(replay.event_end_time):
+            replayed: Any = {**event, "id": str(uuid.uuid4()), "replay-name": replay.name}
+            for rule in list(bus.rules.values()):
+                if rule.arn in replay.destination.get("FilterArns", [rule.arn]):
+                    rule.send_to_targets(replayed, transform_input=False)
+    replay.state = ReplayState.COMPLETED
+
+
+@contextmanager
+def event_archive(receiver: DeployedReceiver, patch: pytest.MonkeyPatch) -> Iterator[EventArchive]:
+    """Give the stack an archive until the end of the `with` statement."""
+    read_stack = stack.read_stack
+
+    def read_stack_with_archive(session: stack.Session, name: str) -> stack.Stack:
+        found = read_stack(session, name)
+        found.resources["EventArchive"] = stack.Resource("AWS::Events::Archive", NAME, "CREATE_COMPLETE")
+        return found
+
+    patch.setattr(stack, "read_stack", read_stack_with_archive)
+    patch.setattr(Replay, "replay_events", _replay_events)
+    patch.setattr(archived_events, "QUIET", 0.1)
+    patch.setattr(archived_events, "_WAIT", 0)
+    events = receiver.client("events")
+    bus_arn = receiver.receiver.outputs["EventBusArn"]
+    events.create_archive(
+        ArchiveName=NAME, EventSourceArn=bus_arn, RetentionDays=14, EventPattern='{"source": ["openai.com"]}'
+    )
+    events_backends[ACCOUNT][REGION].archives[NAME].creation_time = time.time() - 30 * DAY
+    try:
+        yield EventArchive(receiver)
+    finally:
+        events.delete_archive(ArchiveName=NAME)

@@ -1,0 +1,204 @@
+"""`openai-webhooks send`, as a user types it."""
+
+import json
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack
+from threading import Thread
+from typing import Any
+
+import pytest
+import trustme
+from typer.testing import CliRunner, Result
+
+from cli.tests.support.local_server import LocalServer, local_server
+from openai_webhooks import CATALOG
+from openai_webhooks_cli import main
+
+
+@pytest.fixture
+def receiver() -> Iterator[LocalServer]:
+    with local_server() as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("event_type", "assignment", "field", "value"),
+    [
+        pytest.param("batch.failed", "id=batch_7", "id", "batch_7", id="text"),
+        pytest.param("batch.failed", "id=7", "id", "7", id="text that looks like JSON"),
+        pytest.param("batch.failed", "id=a:=b=c", "id", "a:=b=c", id="text with separators"),
+        pytest.param("batch.failed", "id=", "id", "", id="empty text"),
+        pytest.param("batch.failed", "id:=7", "id", 7, id="number"),
+        pytest.param("batch.failed", "id:=null", "id", None, id="null"),
+        pytest.param("realtime.call.incoming", "sip_headers:=[]", "sip_headers", [], id="list"),
+        pytest.param(
+            "agent.session.action_required",
+            "required_action.type=function_call",
+            "required_action",
+            {"type": "function_call"},
+            id="field of an object",
+        ),
+        pytest.param("batch.failed", "a.b:=true", "a", {"b": True}, id="field of a new object"),
+    ],
+)
+def test_data_sets_field(event_type: str, assignment: str, field: str, value: object, receiver: LocalServer) -> None:
+    assert _send(receiver, f"--data={assignment}", event_type=event_type).exit_code == 0
+    assert _data(receiver)[field] == value
+
+
+def test_data_sets_several_fields(receiver: LocalServer) -> None:
+    _send(receiver, "--data=a.b=1", "--data=a.c=2", "--data=id=3", event_type="orchestra.tuned")
+
+    assert _data(receiver) == {"a": {"b": "1", "c": "2"}, "id": "3"}
+
+
+@pytest.mark.parametrize("event_type", CATALOG)
+def test_known_type_needs_no_warning(event_type: str, receiver: LocalServer) -> None:
+    assert not _send(receiver, event_type=event_type).stderr
+
+
+def test_unknown_field_is_sent_with_warning(receiver: LocalServer) -> None:
+    result = _send(receiver, "--data=it=batch_7")
+
+    assert result.exit_code == 0
+    assert "data.it" in result.stderr
+    assert _data(receiver)["it"] == "batch_7"
+
+
+def test_unknown_type_is_sent_with_warning(receiver: LocalServer) -> None:
+    result = _send(receiver, "--data=strings:=4", event_type="orchestra.tuned")
+
+    assert result.exit_code == 0
+    assert len(result.stderr.splitlines()) == 1
+    assert _data(receiver)["strings"] == 4
+
+
+def test_id_is_kept(receiver: LocalServer) -> None:
+    _send(receiver, "--id=wh_1")
+
+    assert receiver.requests[0].headers["webhook-id"] == "wh_1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        pytest.param(["--secret=hunter2"], "--secret", id="secret"),
+        pytest.param(["--data=id"], "--data id", id="no value"),
+        pytest.param(["--data==x"], "--data =x", id="no key"),
+        pytest.param(["--data=:=1"], "--data :=1", id="no key for JSON"),
+        pytest.param(["--data=a..b=1"], "--data a..b=1", id="empty part of a key"),
+        pytest.param(["--data=id.x=1"], "--data id.x=1", id="field of a text"),
+        pytest.param(["--data=id:=batch_7"], "--data id:=batch_7", id="no JSON"),
+        pytest.param(["--data=id:=NaN"], "--data id:=NaN", id="not a number"),
+        pytest.param(["--data=id:=" + "[" * 100_000], "--data id:=[", id="deep JSON"),
+        pytest.param(["--data=id=\udcff"], "--data", id="no UTF-8"),
+        pytest.param(['--data=id:="\\ud800"'], "--data", id="half a surrogate pair"),
+        pytest.param(["--id="], "--id", id="empty id"),
+        pytest.param(["--id=wh_1\r\nx: y"], "--id", id="line break in the id"),
+        pytest.param(["--id=wh_é"], "--id", id="id with an accent"),
+        pytest.param(["--url=127.0.0.1:8787"], "--url", id="no scheme"),
+        pytest.param(["--url=ftp://127.0.0.1/"], "--url", id="other scheme"),
+        pytest.param(["--url=http://"], "--url", id="no host"),
+        pytest.param(["--url=http://127.0.0.1:x/"], "--url", id="port is no number"),
+        pytest.param(["--url=http://127.0.0.1:0/"], "--url", id="port 0"),
+        pytest.param(["--url=http://[::1/"], "--url", id="half an address"),
+        pytest.param(["--url=http://.example/"], "--url", id="empty label"),
+    ],
+)
+def test_invalid_option_is_named(arguments: list[str], named: str) -> None:
+    result = CliRunner().invoke(main.app, ["send", "batch.failed", *arguments])
+
+    assert result.exit_code == 2
+    assert named in result.stderr
+    assert "make dev" not in result.output
+    assert "hunter2" not in result.output
+
+
+def test_each_fault_has_its_own_message(receiver: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same host and port do not make the difference: they are removed before the comparison."""
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
+    port = receiver.server_port
+    with ExitStack() as stack:
+        closed = _closed_port()
+        urls = {
+            "no scheme": f"localhost:{port}/",
+            "other scheme": f"ftp://localhost:{port}/",
+            "not a URL": "http://",
+            "refused": f"http://localhost:{closed}/",
+            "unknown host": "http://nowhere.invalid/",
+            "untrusted": f"https://localhost:{stack.enter_context(_TlsServer()).port}/",
+            "no TLS": f"https://localhost:{port}/",
+            "no answer": f"http://localhost:{stack.enter_context(_SilentServer()).port}/",
+        }
+        results = {
+            fault: CliRunner().invoke(main.app, ["send", "batch.failed", "--url", url]) for fault, url in urls.items()
+        }
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed}")
+    results["proxy"] = CliRunner().invoke(main.app, ["send", "batch.failed", "--url", "http://nowhere.invalid/"])
+
+    messages = {re.sub(r"\S*(localhost|nowhere|http:)\S*", "", result.stderr) for result in results.values()}
+    assert {result.exit_code for result in results.values()} == {2}
+    assert len(messages) == len(results)
+    assert [fault for fault, result in results.items() if "make dev" in result.stderr] == ["refused"]
+
+
+def test_password_in_url_is_not_shown() -> None:
+    result = CliRunner().invoke(
+        main.app, ["send", "batch.failed", "--url", f"http://user:hunter2@127.0.0.1:{_closed_port()}"]
+    )
+
+    assert result.exit_code == 2
+    assert "hunter2" not in result.output
+
+
+class _SilentServer:
+    """Accepts one connection, and closes it after the request."""
+
+    def __enter__(self) -> "_SilentServer":
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = Thread(target=self._serve)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            self.answer(connection)
+
+    def answer(self, connection: socket.socket) -> None:
+        connection.recv(65536)
+
+
+class _TlsServer(_SilentServer):
+    """Has a certificate that nobody trusts."""
+
+    def answer(self, connection: socket.socket) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trustme.CA().issue_cert("localhost").configure_cert(context)
+        with pytest.raises(ssl.SSLError):
+            context.wrap_socket(connection, server_side=True)
+
+
+def _send(receiver: LocalServer, *arguments: str, event_type: str = "batch.failed") -> Result:
+    return CliRunner().invoke(main.app, ["send", event_type, f"--url={receiver.url}", *arguments])
+
+
+def _data(receiver: LocalServer) -> dict[str, Any]:
+    """Return the data of the event that arrived."""
+    (request,) = receiver.requests
+    data: dict[str, Any] = json.loads(request.body)["data"]
+    return data
+
+
+def _closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

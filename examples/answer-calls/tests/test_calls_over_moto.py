@@ -1,0 +1,458 @@
+"""The function that answers calls, in processes of its own, over moto and the stand-in for OpenAI's API."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from werkzeug import Response
+
+from examples.tests.support.example_functions import aws_client, delivered, started, store_api_key
+from examples.tests.support.templates import EXAMPLES
+from openai_webhooks_cli import samples
+from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool
+from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI, OpenAIRequest, RefusedError
+from tests.support.background import wait_until
+from tests.support.faulty_proxy import FaultyProxy
+from tests.support.moto_stack import moto_server, reset
+
+NUMBER: Final = "+14155550100"
+CANARY: Final = "canary-7d1f"
+FROM: Final = f'"{CANARY}" <sip:{NUMBER}@{CANARY}.example.com>;tag={CANARY}'
+STRANGER: Final = FROM.replace(NUMBER, "+14155550199")
+SECRETS: Final = (CANARY, "415555", "sk-local", "sk-wrong")
+TABLE: Final = "handled-events"
+
+
+@dataclass
+class Calls:
+    """The function, and OpenAI, to which the calls come in."""
+
+    pool: FunctionPool
+    openai: LocalOpenAI
+    output: list[str] = field(default_factory=list)
+    """Everything that the function wrote or raised."""
+
+    def ring(self, *sip_headers: tuple[str, str]) -> dict[str, Any]:
+        """Let a call come in. Return its event as EventBridge passes it to the function."""
+        call_id = samples.new_id("rtc_")
+        self.openai.calls[call_id] = "ringing"
+        headers = [{"name": name, "value": value} for name, value in sip_headers or [("From", FROM)]]
+        return delivered("realtime.call.incoming", call_id=call_id, sip_headers=headers)
+
+    def invoke(self, event: dict[str, Any]) -> list[dict[str, Any]]:
+        """Invoke the function. Return the lines that it logs. Raises FunctionFailed."""
+        try:
+            lines = self.pool.invoke(event).log
+        except FunctionFailed as error:
+            self.output += [str(error), error.details, *error.log]
+            raise
+        self.output += lines
+        return [json.loads(line) for line in lines]
+
+    def requests(self, event: dict[str, Any]) -> list[tuple[str, Any]]:
+        """Return the requests that OpenAI got for a call: their actions and bodies."""
+        return [(request.action, request.body) for request in self.openai.requests if request.id == call_id(event)]
+
+    def state(self, event: dict[str, Any]) -> str:
+        return self.openai.calls[call_id(event)]
+
+
+def call_id(event: dict[str, Any]) -> str:
+    return str(event["detail"]["data"]["call_id"])
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[str]:
+    with moto_server() as url:
+        store_api_key(url)
+        store_api_key(url, "another-key", "sk-wrong")
+        declared = EXAMPLES["answer-calls"].defaults.properties("HandledEventsTable")
+        aws_client(url, "dynamodb").create_table(
+            TableName=TABLE, **{key: declared[key] for key in ("BillingMode", "KeySchema", "AttributeDefinitions")}
+        )
+        yield url
+        reset(url)
+
+
+@pytest.fixture(scope="module")
+def local_openai() -> Iterator[LocalOpenAI]:
+    with LocalOpenAI() as running:
+        yield running
+
+
+@pytest.fixture
+def openai(local_openai: LocalOpenAI) -> Iterator[LocalOpenAI]:
+    normal = local_openai.on_request
+    yield local_openai
+    local_openai.on_request = normal
+
+
+@pytest.fixture(scope="module")
+def start(aws: str, local_openai: LocalOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Return a function that runs the example's function, at these parameters of its template."""
+    references = {"HandledEventsTable": TABLE}
+
+    def start(**settings: Any) -> Any:
+        logs: Path = tmp_path_factory.mktemp("logs")
+        return started(
+            "answer-calls",
+            "AnswerCallFunction",
+            aws_url=aws,
+            openai=local_openai,
+            logs=logs,
+            references=references,
+            **settings,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def pool(start: Callable[..., Any]) -> Iterator[FunctionPool]:
+    """Two instances. At DEBUG they log the most that the template allows."""
+    with start(size=2, AllowedCallers=f"+12025550123,{NUMBER}", Instructions="Be kind.", LogLevel="DEBUG") as running:
+        yield running
+
+
+@pytest.fixture
+def calls(pool: FunctionPool, openai: LocalOpenAI) -> Iterator[Calls]:
+    calls = Calls(pool, openai)
+    yield calls
+    assert found(calls.output) == []
+
+
+def found(output: list[str]) -> list[str]:
+    """Return what must not be in the output, but is."""
+    return [secret for secret in SECRETS if any(secret in line for line in output)]
+
+
+def line(event: dict[str, Any], answer: str, reason: str) -> dict[str, str]:
+    """Return what a log line says about a call."""
+    return {
+        "correlation_id": event["detail"]["id"],
+        "call_id": call_id(event),
+        "answer": answer,
+        "reason": reason,
+    }
+
+
+ACCEPT: Final = ("calls.accept", {"type": "realtime", "model": "gpt-realtime", "instructions": "Be kind."})
+ACCEPT_BY_DEFAULT: Final = (
+    "calls.accept",
+    {
+        "type": "realtime",
+        "model": "gpt-realtime",
+        "instructions": EXAMPLES["answer-calls"].defaults.parameters["Instructions"]["Default"],
+    },
+)
+REJECT: Final = ("calls.reject", {"status_code": 603})
+CALLERS: Final[dict[str, tuple[list[tuple[str, str]], tuple[str, Any], str]]] = {
+    "allowed": ([("To", "sip:+18005550100@host"), ("From", FROM)], ACCEPT, "caller_allowed"),
+    "allowed, compact form": ([("f", FROM)], ACCEPT, "caller_allowed"),
+    "not allowed": ([("From", STRANGER)], REJECT, "caller_not_allowed"),
+    "two From headers": ([("From", FROM), ("From", STRANGER)], REJECT, "no_single_caller"),
+    "no From header": ([("To", FROM)], REJECT, "no_single_caller"),
+    "no number": ([("From", f"sip:{CANARY}@anonymous.invalid")], REJECT, "no_single_caller"),
+    "allowed number in the name": (
+        [("From", f'"<sip:{NUMBER}@host>" <sip:{CANARY}@host>')],
+        REJECT,
+        "no_single_caller",
+    ),
+    "many headers": ([*[("Via", CANARY * 5)] * 10_000, ("From", FROM)], ACCEPT, "caller_allowed"),
+    "many From headers": ([("From", FROM)] * 10_000, REJECT, "no_single_caller"),
+}
+
+
+@pytest.mark.parametrize(("headers", "request_", "reason"), CALLERS.values(), ids=CALLERS)
+def test_caller_gets_answer(
+    calls: Calls, headers: list[tuple[str, str]], request_: tuple[str, Any], reason: str
+) -> None:
+    event = calls.ring(*headers)
+
+    [logged] = calls.invoke(event)
+
+    assert calls.requests(event) == [request_]
+    assert f"calls.{calls.state(event)}" == request_[0]
+    assert line(event, calls.state(event), reason).items() <= logged.items()
+
+
+def test_call_without_headers_is_rejected(calls: Calls) -> None:
+    event = calls.ring()
+    event["detail"]["data"]["sip_headers"] = []
+
+    calls.invoke(event)
+
+    assert calls.requests(event) == [REJECT]
+
+
+def test_duplicate_sends_no_request(calls: Calls) -> None:
+    event = calls.ring()
+
+    lines = [calls.invoke(event | {"id": f"copy-{copy}"}) for copy in range(3)]
+
+    assert calls.requests(event) == [ACCEPT]
+    assert [len(logged) for logged in lines] == [1, 0, 0]
+
+
+def test_concurrent_duplicate_sends_no_request_and_succeeds(calls: Calls) -> None:
+    event = calls.ring()
+    other_ended = threading.Event()
+
+    def answer_late(_: OpenAIRequest) -> None:
+        other_ended.wait(10)
+
+    calls.openai.on_request = answer_late
+    with ThreadPoolExecutor(2) as threads:
+        invocations = [threads.submit(calls.invoke, event) for _ in range(2)]
+        ended, _ = wait(invocations, return_when=FIRST_COMPLETED, timeout=10)
+        # The copy can end before the request arrives, because its claim is refused first.
+        requests = wait_until(lambda: calls.requests(event), "a request")
+        other_ended.set()
+    [first] = ended
+
+    assert requests == calls.requests(event) == [ACCEPT]
+    assert [logged["message"] for logged in first.result()] == ["Call is being answered by another invocation"]
+    assert all(invocation.result() for invocation in invocations)
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "30"}, {"x-should-retry": "false"}], ids=str)
+def test_server_error_is_retried_at_once(calls: Calls, headers: dict[str, str]) -> None:
+    event = calls.ring()
+    attempts = count(1)
+    calls.openai.on_request = lambda _: Response(status=503, headers=headers) if next(attempts) == 1 else None
+
+    calls.invoke(event)
+
+    first, second = (request.time for request in calls.openai.requests if request.id == call_id(event))
+    assert second - first < 1
+    assert calls.requests(event) == [ACCEPT, ACCEPT]
+    assert calls.state(event) == "accept"
+
+
+def test_failed_event_can_be_redriven(calls: Calls) -> None:
+    event = calls.ring()
+    calls.openai.on_request = lambda _: Response(status=500)
+    with pytest.raises(FunctionFailed, match="InternalServerError"):
+        calls.invoke(event)
+    assert len(calls.requests(event)) == 2
+
+    calls.openai.on_request = lambda _: None
+    calls.invoke(event)
+
+    assert calls.state(event) == "accept"
+
+
+def refuse(status: int, _: OpenAIRequest) -> None:
+    raise RefusedError(status, CANARY)
+
+
+@pytest.mark.parametrize("caller", [FROM, STRANGER], ids=["allowed", "not allowed"])
+@pytest.mark.parametrize("status", [404, 409])
+def test_call_that_no_longer_rings_is_logged(calls: Calls, status: int, caller: str) -> None:
+    event = calls.ring(("From", caller))
+    calls.openai.on_request = partial(refuse, status)
+
+    [logged] = calls.invoke(event)
+
+    assert len(calls.requests(event)) == 1
+    assert (logged["level"], logged["status"]) == ("WARNING", status)
+    answer = ("accept", "caller_allowed") if caller == FROM else ("reject", "caller_not_allowed")
+    assert line(event, *answer).items() <= logged.items()
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 429])
+def test_refused_request_fails(calls: Calls, status: int) -> None:
+    event = calls.ring()
+    calls.openai.on_request = partial(refuse, status)
+
+    with pytest.raises(FunctionFailed, match=f"OpenAI answered {status}, "):
+        calls.invoke(event)
+
+    assert len(calls.requests(event)) == 1
+
+
+def test_answer_after_timeout_counts_as_answered(calls: Calls) -> None:
+    event = calls.ring()
+    attempts, retried = count(1), threading.Event()
+
+    def answer_first_attempt_late(request: OpenAIRequest) -> Response | None:
+        if next(attempts) > 1:
+            retried.set()
+            return None
+        calls.openai.calls[request.id] = "accept"
+        retried.wait(10)
+        return Response()
+
+    calls.openai.on_request = answer_first_attempt_late
+    [logged] = calls.invoke(event)
+
+    assert calls.requests(event) == [ACCEPT, ACCEPT]
+    assert logged["status"] == 404
+
+
+def test_answer_after_a_second_is_in_time(calls: Calls) -> None:
+    event = calls.ring()
+    calls.openai.on_request = lambda _: time.sleep(1)
+
+    calls.invoke(event)
+
+    assert calls.requests(event) == [ACCEPT]
+
+
+def test_two_timeouts_fail_before_function_times_out(calls: Calls) -> None:
+    event = calls.ring()
+    ended = threading.Event()
+
+    def answer_never(_: OpenAIRequest) -> None:
+        ended.wait(10)
+
+    calls.openai.on_request = answer_never
+    started_at = time.monotonic()
+    with pytest.raises(FunctionFailed, match="APITimeoutError"):
+        calls.invoke(event)
+    assert time.monotonic() - started_at < 6
+    ended.set()
+
+    assert len(calls.requests(event)) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sip_headers": None},
+        {"sip_headers": [{"name": "From", "text": FROM}]},
+        {"sip_headers": {"From": FROM}},
+        {"call_id": 1},
+    ],
+    ids=lambda changes: str(next(iter(changes.values())))[:12],
+)
+def test_changed_fields_fail_without_request(calls: Calls, changes: dict[str, Any]) -> None:
+    event = calls.ring()
+    ringing = call_id(event)
+    event["detail"]["data"] |= changes
+
+    with pytest.raises(FunctionFailed, match="UnexpectedEvent"):
+        calls.invoke(event)
+
+    assert calls.openai.calls[ringing] == "ringing"
+
+
+def test_record_of_call_has_no_caller(calls: Calls, aws: str) -> None:
+    calls.invoke(calls.ring())
+
+    records = aws_client(aws, "dynamodb").scan(TableName=TABLE)["Items"]
+
+    assert records
+    assert found([json.dumps(records)]) == []
+
+
+LISTS: Final = {
+    "empty list": ("", REJECT, REJECT),
+    "star": ("*", ACCEPT, ACCEPT),
+}
+
+
+@pytest.mark.parametrize(("allowed", "to_caller", "to_anonymous"), LISTS.values(), ids=LISTS)
+def test_list_without_numbers_answers_all_callers_alike(
+    start: Callable[..., Any], openai: LocalOpenAI, allowed: str, to_caller: Any, to_anonymous: Any
+) -> None:
+    with start(AllowedCallers=allowed, Instructions="Be kind.") as pool:
+        calls = Calls(pool, openai)
+        caller, anonymous = calls.ring(), calls.ring(("From", "sip:anonymous@anonymous.invalid"))
+        calls.invoke(caller)
+        calls.invoke(anonymous)
+
+    assert calls.requests(caller) == [to_caller]
+    assert calls.requests(anonymous) == [to_anonymous]
+    assert found(calls.output) == []
+
+
+def test_parameters_reach_openai(start: Callable[..., Any], openai: LocalOpenAI) -> None:
+    with start(AllowedCallers=NUMBER, Model="gpt-realtime-mini", RejectStatusCode="486") as pool:
+        calls = Calls(pool, openai)
+        accepted, rejected = calls.ring(), calls.ring(("From", STRANGER))
+        calls.invoke(accepted)
+        calls.invoke(rejected)
+
+    [(_, body)] = calls.requests(accepted)
+    assert body["model"] == "gpt-realtime-mini"
+    assert calls.requests(rejected) == [("calls.reject", {"status_code": 486})]
+
+
+def test_wrong_api_key_fails_without_showing_it(start: Callable[..., Any], openai: LocalOpenAI) -> None:
+    with start(AllowedCallers="*", OpenAIApiKeySecretName="another-key") as pool:
+        calls = Calls(pool, openai)
+        event = calls.ring()
+        with pytest.raises(FunctionFailed, match="AuthenticationError"):
+            calls.invoke(event)
+
+    assert calls.state(event) == "ringing"
+    assert found(calls.output) == []
+
+
+# https://docs.aws.amazon.com/eventbridge/latest/ref/events-ref-scheduled-event.html
+SCHEDULED: Final = {
+    "version": "0",
+    "id": "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa",
+    "detail-type": "Scheduled Event",
+    "source": "aws.events",
+    "account": "123456789012",
+    "time": "2015-10-08T16:53:06Z",
+    "region": "us-east-1",
+    "resources": ["arn:aws:events:us-east-1:123456789012:rule/KeepRunning"],
+    "detail": {},
+}
+
+
+def test_schedule_reads_api_key_before_call(start: Callable[..., Any], openai: LocalOpenAI, aws: str) -> None:
+    store_api_key(aws, "read-key", "sk-wrong")
+    secrets_manager = aws_client(aws, "secretsmanager")
+    with start(AllowedCallers="*", OpenAIApiKeySecretName="read-key") as pool:
+        calls = Calls(pool, openai)
+        before = len(openai.requests)
+        assert calls.invoke(SCHEDULED) == []
+        secrets_manager.put_secret_value(SecretId="read-key", SecretString=API_KEY)
+        # Although the first key is still in the cache.
+        assert calls.invoke(SCHEDULED) == []
+        assert len(openai.requests) == before
+
+        # The call does not wait for Secrets Manager.
+        secrets_manager.delete_secret(SecretId="read-key", ForceDeleteWithoutRecovery=True)
+        event = calls.ring()
+        calls.invoke(event)
+
+    assert calls.state(event) == "accept"
+
+
+@pytest.mark.parametrize("service", ["DYNAMODB", "SECRETS_MANAGER"])
+def test_connection_that_died_delays_call(
+    start: Callable[..., Any], openai: LocalOpenAI, aws: str, service: str
+) -> None:
+    proxy = FaultyProxy(aws)
+    try:
+        with start(AllowedCallers="*", environment={f"AWS_ENDPOINT_URL_{service}": proxy.url}) as pool:
+            calls = Calls(pool, openai)
+            event = calls.ring()
+            proxy.fail("hangs once")
+            calls.invoke(event)
+    finally:
+        proxy.close()
+
+    assert proxy.requests > 1
+    assert calls.requests(event) == [ACCEPT_BY_DEFAULT]
+
+
+def test_missing_api_key_fails_schedule_and_call(start: Callable[..., Any], openai: LocalOpenAI) -> None:
+    with start(AllowedCallers="*", OpenAIApiKeySecretName="no-key") as pool:
+        calls = Calls(pool, openai)
+        for event in (SCHEDULED, calls.ring()):
+            with pytest.raises(FunctionFailed, match=r"^NoApiKey: .*create-secret --name no-key "):
+                calls.invoke(event)

@@ -1,0 +1,541 @@
+"""The function that stores a batch's results, over S3, EventBridge and OpenAI's API: how it fails and continues."""
+
+import json
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import pytest
+from werkzeug import Response
+
+from examples.tests.support.example_functions import aws_client, delivered, started, store_api_key
+from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool, Invocation
+from openai_webhooks_cli.local.openai_api import LocalOpenAI, OpenAIRequest, RefusedError
+from tests.support.background import wait_until
+from tests.support.moto_stack import ACCOUNT, REGION, moto_server, reset
+
+BUCKET: Final = "results"
+BUS: Final = "openai-webhooks-EventBusName"  # named like the export
+SOURCE: Final = "openai-webhooks.batch-results"
+PART: Final = 8 * 2**20
+LARGE: Final = secrets.token_bytes(2 * PART + 5)
+CANARY: Final = "canary of the payload"
+CLOSE: Final = {"connection": "close"}
+
+
+@dataclass
+class Stage:
+    """The function's surroundings."""
+
+    aws_url: str
+    openai: LocalOpenAI
+    pool: FunctionPool
+    logs: Path
+    _queue: str
+    _arrived: list[dict[str, Any]] = field(default_factory=list)
+
+    @cached_property
+    def s3(self) -> Any:
+        return aws_client(self.aws_url, "s3")
+
+    def batch(self, *, output: bytes | None = LARGE, errors: bytes | None = None, status: str = "completed") -> str:
+        """Add a batch to OpenAI. Return its id."""
+        batch_id = f"batch_{secrets.token_hex(8)}"
+        self.openai.add_batch(batch_id, status=status, output=output, errors=errors)
+        return batch_id
+
+    def end(self, batch_id: str, *, pool: FunctionPool | None = None) -> Invocation:
+        """Invoke the function with the event that the batch has ended."""
+        return (pool or self.pool).invoke(delivered("batch.completed", id=batch_id))
+
+    def fail(self, batch_id: str, *, pool: FunctionPool | None = None) -> FunctionFailed:
+        """Invoke the function, which must fail. Return the failure."""
+        with pytest.raises(FunctionFailed) as failed:
+            self.end(batch_id, pool=pool)
+        return failed.value
+
+    def stored(self, batch_id: str) -> dict[str, bytes]:
+        """Return the objects of a batch, by file name."""
+        prefix = f"batches/{batch_id}/"
+        listed = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
+        return {
+            item["Key"].removeprefix(prefix): self.s3.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read()
+            for item in listed
+        }
+
+    def content_type(self, batch_id: str, name: str) -> str:
+        return str(self.s3.head_object(Bucket=BUCKET, Key=f"batches/{batch_id}/{name}")["ContentType"])
+
+    def announced(self, batch_id: str) -> list[dict[str, Any]]:
+        """Return the details of the events about a batch on the bus."""
+        sqs = aws_client(self.aws_url, "sqs")
+        while messages := sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10).get("Messages"):
+            self._arrived += [json.loads(message["Body"]) for message in messages]
+        events = [event for event in self._arrived if event["detail"]["batch_id"] == batch_id]
+        assert {(event["source"], event["detail-type"]) for event in events} <= {(SOURCE, "batch.results.stored")}
+        return [event["detail"] for event in events]
+
+    def ranges(self, batch_id: str) -> list[str | None]:
+        """Return the Range headers of the requests for the batch's output, in their order."""
+        file_id = self.openai.batches[batch_id]["output_file_id"]
+        return [request.headers.get("Range") for request in self.openai.requests if request.id == file_id]
+
+    def store_parts(self, batch_id: str, *parts: tuple[int, bytes]) -> None:
+        """Leave an unfinished upload of the batch's output: the numbers and the contents of its parts."""
+        target = {"Bucket": BUCKET, "Key": f"batches/{batch_id}/output.jsonl"}
+        upload_id = self.s3.create_multipart_upload(**target)["UploadId"]
+        for number, content in parts:
+            self.s3.upload_part(**target, UploadId=upload_id, PartNumber=number, Body=content)
+
+    def unfinished(self, batch_id: str) -> list[int]:
+        """Return the numbers of parts of each unfinished upload of the batch's output."""
+        key = f"batches/{batch_id}/output.jsonl"
+        uploads = self.s3.list_multipart_uploads(Bucket=BUCKET, Prefix=key).get("Uploads", [])
+        listed = [self.s3.list_parts(Bucket=BUCKET, Key=key, UploadId=upload["UploadId"]) for upload in uploads]
+        return [len(parts.get("Parts", [])) for parts in listed]
+
+    def wait_for_part(self, batch_id: str) -> None:
+        wait_until(lambda: self.unfinished(batch_id) == [1], "the first part")
+
+    def changed_pool(self, **changes: Any) -> FunctionPool:
+        """Return a pool whose function has other settings."""
+        return FunctionPool(self.pool.function._replace(**changes), logs=self.logs)
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    logs = tmp_path_factory.mktemp("logs")
+    with moto_server() as aws_url, LocalOpenAI() as openai:
+        reset(aws_url)
+        store_api_key(aws_url)
+        aws_client(aws_url, "s3").create_bucket(Bucket=BUCKET)
+        queue = _bus_with_queue(aws_url)
+        references = {"ResultsBucket": BUCKET}
+        options: dict[str, Any] = {"aws_url": aws_url, "openai": openai, "logs": logs, "references": references}
+        with started("batch-results", "OnBatchEndedFunction", size=2, **options) as pool:
+            yield Stage(aws_url, openai, pool, logs, queue)
+        reset(aws_url)
+
+
+def _bus_with_queue(aws_url: str) -> str:
+    events, sqs = aws_client(aws_url, "events"), aws_client(aws_url, "sqs")
+    queue: str = sqs.create_queue(QueueName="stored", Attributes={"VisibilityTimeout": "43200"})["QueueUrl"]
+    events.create_event_bus(Name=BUS)
+    events.put_rule(EventBusName=BUS, Name="stored", EventPattern=json.dumps({"account": [ACCOUNT]}))
+    target = {"Id": "queue", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:stored"}
+    events.put_targets(EventBusName=BUS, Rule="stored", Targets=[target])
+    return queue
+
+
+@pytest.fixture(autouse=True)
+def _honest_openai(stage: Stage) -> Iterator[None]:
+    yield
+    stage.openai.on_request = lambda _: None
+
+
+def answer_content(*answers: Callable[[], Response] | None) -> Callable[[OpenAIRequest], Response | None]:
+    """Return an `on_request` that answers the first requests for a file. The stand-in answers for None and the rest."""
+    remaining = iter(answers)
+
+    def answer(request: OpenAIRequest) -> Response | None:
+        make = next(remaining, None) if request.action == "files.content" else None
+        return make() if make else None
+
+    return answer
+
+
+def answer_of(body: Any, *, status: int = 200, headers: Mapping[str, object] | None = None) -> Callable[[], Response]:
+    """Return a function that makes an answer, which ends its connection."""
+    return lambda: Response(body, status, {name: str(value) for name, value in (headers or {}).items()} | CLOSE)
+
+
+def ranged(body: bytes, start: int, end: int, **headers: str) -> Callable[[], Response]:
+    """Return a function that makes an answer with a range of LARGE, as its header says."""
+    return answer_of(body, status=206, headers={"content-range": f"bytes {start}-{end - 1}/{len(LARGE)}", **headers})
+
+
+def broken_after(size: int, *, start: int = 0) -> Callable[[], Response]:
+    """Return a function that makes an answer whose connection ends after some bytes of LARGE."""
+    length = {"content-length": str(len(LARGE) - start)}
+    body = LARGE[start : start + size]
+    return ranged(body, start, len(LARGE), **length) if start else answer_of([body], headers=length)
+
+
+@pytest.mark.parametrize(
+    ("status", "output", "errors"),
+    [
+        pytest.param("completed", b'{"id": 1}\n', b'{"id": 2}\n', id="both files"),
+        pytest.param("completed", b'{"id": 1}\n', None, id="only output"),
+        pytest.param("expired", None, b'{"id": 2}\n', id="only errors"),
+        pytest.param("cancelled", None, None, id="no file"),
+        pytest.param("failed", None, None, id="failed after its event"),
+    ],
+)
+def test_files_of_ended_batch_are_stored_and_announced(
+    stage: Stage, status: str, output: bytes | None, errors: bytes | None
+) -> None:
+    batch_id = stage.batch(output=output, errors=errors, status=status)
+    log = stage.pool.invoke(delivered(f"batch.{'completed' if status == 'failed' else status}", id=batch_id)).log
+
+    assert all(line["correlation_id"].startswith("evt_") for line in lines(log))
+    downloads = [request for request in stage.openai.requests if request.action == "files.content"]
+    assert {request.headers.get("Accept-Encoding") for request in downloads} <= {"identity"}
+    stored = stage.stored(batch_id)
+    types = {name: stage.content_type(batch_id, name) for name in stored}
+    assert set(types.values()) <= {"application/x-ndjson", "application/json"}
+    assert types["summary.json"] == "application/json"
+    summary = json.loads(stored.pop("summary.json"))
+    expected = {"output": output, "errors": errors}
+    files = {name: content for name, content in expected.items() if content is not None}
+    batch = stage.openai.batches[batch_id]
+    assert stored == {f"{name}.jsonl": content for name, content in files.items()}
+    assert summary == {
+        "batch_id": batch_id,
+        "metadata": None,
+        **{name: batch[name] for name in ("status", "endpoint", "model", "input_file_id", "created_at")},
+        **{name: batch[name] for name in ("request_counts", "usage")},
+        "files": {
+            name: {
+                "key": f"batches/{batch_id}/{name}.jsonl",
+                "bytes": len(content),
+                "file_id": batch["output_file_id" if name == "output" else "error_file_id"],
+            }
+            for name, content in files.items()
+        },
+    }
+    assert stage.announced(batch_id) == [
+        {
+            "batch_id": batch_id,
+            "status": status,
+            "bucket": BUCKET,
+            "summary_key": f"batches/{batch_id}/summary.json",
+            "request_counts": batch["request_counts"],
+            "usage": batch["usage"],
+            **{f"{name}_key": f"batches/{batch_id}/{name}.jsonl" for name in files},
+        }
+    ]
+
+
+@pytest.mark.parametrize("size", [0, 1, PART - 1, PART, PART + 1, 2 * PART])
+def test_file_of_any_size_is_stored(stage: Stage, size: int) -> None:
+    batch_id = stage.batch(output=LARGE[:size])
+    stage.end(batch_id)
+
+    assert stage.stored(batch_id)["output.jsonl"] == LARGE[:size]
+    assert stage.unfinished(batch_id) == []
+
+
+def test_event_again_copies_nothing_and_announces_the_same(stage: Stage) -> None:
+    batch_id = stage.batch(output=LARGE, errors=b"")
+    event = delivered("batch.completed", id=batch_id)
+    stage.pool.invoke(event)
+    stored = stage.stored(batch_id)
+    stage.pool.invoke(event)
+
+    first, again = stage.announced(batch_id)
+    assert first == again
+    assert stage.stored(batch_id) == stored
+    assert stage.ranges(batch_id) == [None]
+
+
+def test_concurrent_copies_store_the_file(stage: Stage) -> None:
+    batch_id = stage.batch()
+    both_read = threading.Barrier(2)
+
+    def meet() -> Response:
+        both_read.wait(30)
+        return answer_of(LARGE)()
+
+    stage.openai.on_request = answer_content(meet, meet)
+    with ThreadPoolExecutor() as threads:
+        for end in [threads.submit(stage.end, batch_id) for _ in range(2)]:
+            end.result()
+
+    assert stage.stored(batch_id)["output.jsonl"] == LARGE
+    assert len(stage.announced(batch_id)) == 2
+
+
+def test_slow_copy_and_concurrent_copy_store_the_file(stage: Stage) -> None:
+    content = LARGE[:PART]
+    batch_id = stage.batch(output=content)
+    other_ended = threading.Event()
+
+    def slowly() -> Iterator[bytes]:
+        yield content
+        other_ended.wait(30)
+
+    stage.openai.on_request = answer_content(answer_of(slowly()))
+    with ThreadPoolExecutor() as threads:
+        slow = threads.submit(stage.end, batch_id)
+        stage.wait_for_part(batch_id)
+        stage.end(batch_id)
+        other_ended.set()
+        slow.result()
+
+    assert stage.stored(batch_id)["output.jsonl"] == content
+    assert stage.ranges(batch_id) == [None, f"bytes={PART - 1}-"]
+
+
+def test_broken_connections_are_continued_in_same_run(stage: Stage) -> None:
+    batch_id = stage.batch()
+    stage.openai.on_request = answer_content(broken_after(PART + 3), broken_after(PART + 3, start=PART - 1))
+    log = stage.end(batch_id).log
+
+    assert stage.stored(batch_id)["output.jsonl"] == LARGE
+    assert stage.ranges(batch_id) == [None, f"bytes={PART - 1}-", f"bytes={2 * PART - 1}-"]
+    assert [line["stored_bytes"] for line in lines(log) if line["level"] == "WARNING"] == [PART, 2 * PART]
+
+
+def test_connection_without_progress_fails_and_retry_continues(stage: Stage) -> None:
+    batch_id = stage.batch()
+    stage.openai.on_request = answer_content(broken_after(PART + 9), broken_after(9, start=PART - 1))
+    stage.fail(batch_id)
+    assert stage.stored(batch_id) == {}
+    assert stage.announced(batch_id) == []
+
+    stage.end(batch_id)
+    assert stage.stored(batch_id)["output.jsonl"] == LARGE
+    assert stage.ranges(batch_id) == [None, f"bytes={PART - 1}-", f"bytes={PART - 1}-"]
+
+
+def test_range_that_ends_early_is_continued(stage: Stage) -> None:
+    batch_id = stage.batch()
+    stage.store_parts(batch_id, (1, LARGE[:PART]))
+    stage.openai.on_request = answer_content(ranged(LARGE[PART - 1 : 2 * PART], PART - 1, 2 * PART))
+    stage.end(batch_id)
+
+    assert stage.stored(batch_id)["output.jsonl"] == LARGE
+
+
+@pytest.mark.parametrize(
+    ("parts", "continued_at"),
+    [
+        pytest.param([], None, id="no part"),
+        pytest.param([(1, LARGE[:PART])], PART, id="first part"),
+        pytest.param([(1, LARGE[:PART]), (2, LARGE[PART : 2 * PART])], 2 * PART, id="all full parts"),
+        pytest.param(
+            [(1, LARGE[:PART]), (2, LARGE[PART : 2 * PART]), (3, LARGE[2 * PART :])], 2 * PART, id="all parts"
+        ),
+        pytest.param([(1, LARGE[:PART]), (3, LARGE[2 * PART :])], PART, id="gap"),
+        pytest.param([(2, LARGE[PART : 2 * PART])], None, id="first part is missing"),
+        pytest.param([(1, LARGE[: PART - 1]), (2, LARGE[PART - 1 : 2 * PART - 1])], None, id="parts of another size"),
+    ],
+)
+def test_unfinished_upload_is_continued(stage: Stage, parts: list[tuple[int, bytes]], continued_at: int | None) -> None:
+    batch_id = stage.batch()
+    stage.store_parts(batch_id, *parts)
+    stage.end(batch_id)
+
+    assert stage.stored(batch_id)["output.jsonl"] == LARGE
+    assert stage.ranges(batch_id) == [f"bytes={continued_at - 1}-" if continued_at else None]
+    assert stage.unfinished(batch_id) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"results"])
+def test_small_file_is_stored_despite_empty_upload(stage: Stage, content: bytes) -> None:
+    batch_id = stage.batch(output=content)
+    stage.store_parts(batch_id)
+    stage.end(batch_id)
+
+    assert stage.stored(batch_id)["output.jsonl"] == content
+
+
+def test_all_parts_of_full_size_are_completed(stage: Stage) -> None:
+    content = LARGE[: 2 * PART]
+    batch_id = stage.batch(output=content)
+    stage.store_parts(batch_id, (1, content[:PART]), (2, content[PART:]))
+    stage.end(batch_id)
+
+    assert stage.stored(batch_id)["output.jsonl"] == content
+
+
+@pytest.mark.parametrize(
+    "headers", [pytest.param({"content-length": len(LARGE)}, id="length"), pytest.param({}, id="chunked")]
+)
+def test_ignored_range_is_read_over(stage: Stage, headers: dict[str, object]) -> None:
+    batch_id = stage.batch()
+    stage.store_parts(batch_id, (1, LARGE[:PART]))
+    pieces = [LARGE[start : start + 70_001] for start in range(0, len(LARGE), 70_001)]
+    stage.openai.on_request = answer_content(answer_of(iter(pieces), headers=headers))
+    log = stage.end(batch_id).log
+
+    assert stage.stored(batch_id)["output.jsonl"] == LARGE
+    assert [line["stored_bytes"] for line in lines(log) if line["level"] == "WARNING"] == [PART]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(answer_of(LARGE[PART:], status=206), id="no content-range"),
+        pytest.param(
+            answer_of(LARGE[PART:], status=206, headers={"content-range": f"bytes {PART}-{len(LARGE) - 1}/*"}),
+            id="unknown size",
+        ),
+        pytest.param(ranged(LARGE[PART + 1 :], PART + 1, len(LARGE)), id="gap"),
+        pytest.param(ranged(b"", PART - 1, len(LARGE), **{"content-encoding": "gzip"}), id="encoded range"),
+        pytest.param(answer_of(LARGE[: PART - 1]), id="shorter file"),
+    ],
+)
+def test_unexpected_answer_stores_nothing(stage: Stage, answer: Callable[[], Response]) -> None:
+    batch_id = stage.batch()
+    stage.store_parts(batch_id, (1, LARGE[:PART]))
+    stage.openai.on_request = answer_content(answer)
+
+    assert str(stage.fail(batch_id)).startswith("UnexpectedAnswer")
+    assert stage.stored(batch_id) == {}
+    stage.end(batch_id)
+    assert stage.stored(batch_id)["output.jsonl"] == LARGE
+
+
+def test_object_of_other_file_is_replaced(stage: Stage) -> None:
+    batch_id = stage.batch(output=b"results")
+    key = f"batches/{batch_id}/output.jsonl"
+    stage.s3.put_object(Bucket=BUCKET, Key=key, Body=b"other", Metadata={"openai-file-id": "file-other"})
+    stage.end(batch_id)
+
+    assert stage.stored(batch_id)["output.jsonl"] == b"results"
+
+
+def test_copy_stops_before_timeout_and_retry_continues(stage: Stage) -> None:
+    batch_id = stage.batch()
+    ended = threading.Event()
+
+    def trickle() -> Iterator[bytes]:
+        yield LARGE[:PART]
+        for position in range(PART, len(LARGE)):
+            ended.wait(0.05)
+            yield LARGE[position : position + 1]
+
+    stage.openai.on_request = answer_content(answer_of(trickle(), headers={"content-length": len(LARGE)}))
+    # One second until the function stops.
+    pool = stage.changed_pool(timeout=31)
+    try:
+        failure = stage.fail(batch_id, pool=pool)
+    finally:
+        ended.set()
+        pool.close()
+    assert str(failure).startswith("OutOfTime")
+    assert f" {PART} bytes " in str(failure)
+    assert stage.stored(batch_id) == {}
+
+    stage.end(batch_id)
+    assert stage.stored(batch_id)["output.jsonl"] == LARGE
+    assert stage.ranges(batch_id) == [None, f"bytes={PART - 1}-"]
+
+
+def test_killed_copy_is_continued(stage: Stage) -> None:
+    batch_id = stage.batch()
+    others = psutil.Process().children()
+    pool = stage.changed_pool()
+    [process] = [child for child in psutil.Process().children() if child not in others]
+
+    def die() -> Iterator[bytes]:
+        yield LARGE[: PART + 1]
+        stage.wait_for_part(batch_id)
+        process.kill()
+        yield LARGE[PART + 1 :]
+
+    stage.openai.on_request = answer_content(answer_of(die(), headers={"content-length": len(LARGE)}))
+    try:
+        failure = stage.fail(batch_id, pool=pool)
+    finally:
+        pool.close()
+    assert str(failure).startswith(f"its process ended with {-signal.SIGKILL}")
+
+    stage.end(batch_id)
+    assert stage.stored(batch_id)["output.jsonl"] == LARGE
+    assert stage.ranges(batch_id) == [None, f"bytes={PART - 1}-"]
+
+
+def test_refused_event_is_published_by_retry_without_copy(stage: Stage) -> None:
+    batch_id = stage.batch()
+    environment = {**stage.pool.function.environment, "RESULTS_SOURCE": ""}
+    pool = stage.changed_pool(environment=environment)
+    try:
+        failure = stage.fail(batch_id, pool=pool)
+    finally:
+        pool.close()
+    assert str(failure).startswith("EventNotPublished")
+    assert stage.announced(batch_id) == []
+    assert "summary.json" in stage.stored(batch_id)  # so the event never comes before what it names
+
+    stage.end(batch_id)
+    assert len(stage.announced(batch_id)) == 1
+    assert stage.ranges(batch_id) == [None]
+
+
+def refusing(action: str, status: int) -> Callable[[OpenAIRequest], None]:
+    def refuse(request: OpenAIRequest) -> None:
+        if request.action == action:
+            raise RefusedError(status, CANARY)
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "error"),
+    [
+        ("batches.retrieve", 401, "AuthenticationError"),
+        ("batches.retrieve", 403, "PermissionDeniedError"),
+        ("batches.retrieve", 404, "BatchNotFound"),
+        ("batches.retrieve", 500, "InternalServerError"),
+        ("files.content", 401, "AuthenticationError"),
+        ("files.content", 404, "FileGone"),
+        ("files.content", 429, "RateLimitError"),
+    ],
+)
+def test_refusal_of_openai_fails_and_retry_continues(stage: Stage, action: str, status: int, error: str) -> None:
+    batch_id = stage.batch(output=b"results")
+    stage.openai.on_request = refusing(action, status)
+
+    failure = stage.fail(batch_id)
+    assert str(failure).startswith(error)
+    assert CANARY not in str(failure) + "".join(failure.log)
+    assert (stage.stored(batch_id), stage.announced(batch_id)) == ({}, [])
+
+    stage.openai.on_request = lambda _: None
+    stage.end(batch_id)
+    assert stage.stored(batch_id)["output.jsonl"] == b"results"
+
+
+@pytest.mark.parametrize("status", ["validating", "in_progress", "finalizing", "new_status"])
+def test_batch_that_runs_is_retried(stage: Stage, status: str) -> None:
+    batch_id = stage.batch(status=status)
+
+    assert str(stage.fail(batch_id)).startswith("BatchNotEnded")
+    assert (stage.stored(batch_id), stage.announced(batch_id)) == ({}, [])
+
+
+@pytest.mark.parametrize("batch_id", ["../batch_1", "batch/1", "batch 1", "bätch", "batch_1\n", "", "b" * 129])
+def test_batch_id_that_is_no_name_is_refused(stage: Stage, batch_id: str) -> None:
+    requests = len(stage.openai.requests)
+
+    assert str(stage.fail(batch_id)).startswith("UnexpectedEvent")
+    assert len(stage.openai.requests) == requests
+
+
+@pytest.mark.parametrize("event_type", ["batch.failed", "response.completed"])
+def test_other_event_is_refused(stage: Stage, event_type: str) -> None:
+    with pytest.raises(FunctionFailed, match="UnexpectedEvent"):
+        stage.pool.invoke(delivered(event_type, id=stage.batch()))
+
+
+def test_results_and_metadata_are_not_logged(stage: Stage) -> None:
+    batch_id = stage.batch(output=CANARY.encode())
+    stage.openai.batches[batch_id]["metadata"] = {"customer": [CANARY]}
+    log = stage.end(batch_id).log
+
+    summary = json.loads(stage.stored(batch_id)["summary.json"])
+    assert summary["metadata"] == {"customer": [CANARY]}
+    assert CANARY not in "".join(log)
+
+
+def lines(log: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log if line.startswith("{")]

@@ -1,0 +1,573 @@
+"""The workflow's functions: what they do to OpenAI's responses and to the tasks of Step Functions."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import pytest
+from moto.core.exceptions import AWSError
+from moto.core.responses import ActionResult, EmptyResult
+from moto.stepfunctions.responses import StepFunctionResponse
+
+from examples.tests.support.example_functions import aws_client, delivered, started, store_api_key
+from examples.tests.support.templates import EXAMPLES
+from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool
+from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI, OpenAIRequest, RefusedError
+from tests.support.faulty_proxy import FaultyProxy
+from tests.support.moto_stack import moto_server
+
+EXAMPLE: Final = "wait-for-response"
+TABLE: Final = "executions-of-wait-for-response"
+KEY_NAME: Final = "key-of-wait-for-response"
+PROMPT: Final = "A prompt that no log may contain."
+ANSWER: Final = "An answer that no log may contain."
+STACK_ID: Final = "arn:aws:cloudformation:us-east-1:123456789012:stack/wait/6b9f2d10"
+TOKEN_LENGTH: Final = 1_100
+"""Real tokens have about 700 characters, and up to 2,048."""
+
+
+@dataclass
+class Tasks:
+    """A stand-in for the tasks of Step Functions, so that a test decides when a task ends."""
+
+    waiting: set[str] = field(default_factory=set)
+    ended: dict[str, dict[str, str]] = field(default_factory=dict)
+    """How functions ended tasks: the parameters of their calls."""
+    closed_as: str = "TaskTimedOut"
+    """The error for a token of a task that has ended."""
+    before_heartbeat: Callable[[], object] = lambda: None
+    after_heartbeat: Callable[[], object] = lambda: None
+    """Called before the answer is sent."""
+
+    def call(self, request: StepFunctionResponse, *names: str) -> ActionResult:
+        token = str(request._get_param("taskToken"))
+        if not names:
+            self.before_heartbeat()
+        if token not in self.waiting:
+            raise AWSError("The task does not wait.", self.closed_as)
+        if names:
+            self.waiting.remove(token)
+            self.ended[token] = {name: request._get_param(name) for name in names}
+        else:
+            self.after_heartbeat()
+        return EmptyResult()
+
+
+@dataclass
+class System:
+    """The three functions, and the services that they call."""
+
+    openai: LocalOpenAI
+    tasks: Tasks
+    starting: FunctionPool
+    ending: FunctionPool
+    canceling: FunctionPool
+    dynamodb: Any
+
+    def new_task(self, **request: Any) -> dict[str, Any]:
+        """Return what the workflow passes to the function that starts a response."""
+        token = (uuid4().hex * 64)[:TOKEN_LENGTH]
+        self.tasks.waiting.add(token)
+        return {
+            "task_token": token,
+            "execution_arn": f"arn:aws:states:us-east-1:123456789012:execution:workflow:{uuid4()}",
+            "request": {"model": "gpt-5", "input": PROMPT} | request,
+        }
+
+    def start(self, task: dict[str, Any]) -> str:
+        """Start a response. Return its id."""
+        self.starting.invoke(task)
+        return self.responses_of(task)[-1]
+
+    def responses_of(self, task: dict[str, Any]) -> list[str]:
+        """Return the responses that OpenAI has for a task, in the order of their start."""
+        responses = list(self.openai.responses.values())
+        return [str(response["id"]) for response in responses if token_of(response) == task["task_token"]]
+
+    def end(self, response_id: str, status: str = "completed", **fields: Any) -> None:
+        """End a response, and handle its event."""
+        self.openai.end_response(response_id, status, **fields)
+        self.handle_event(response_id, status)
+
+    def handle_event(self, response_id: str, status: str = "completed") -> list[dict[str, Any]]:
+        """Handle an event. Return the lines of the log."""
+        return [json.loads(line) for line in self.ending.invoke(delivered(f"response.{status}", id=response_id)).log]
+
+    def stop(self, task: dict[str, Any]) -> None:
+        """Stop the execution, and handle the event of Step Functions."""
+        self.tasks.waiting.discard(task["task_token"])
+        log = self.canceling.invoke({"detail": {"executionArn": task["execution_arn"]}}).log
+        assert {json.loads(line)["correlation_id"] for line in log} <= {task["execution_arn"]}
+
+    def status(self, response_id: str) -> str:
+        return str(self.openai.responses[response_id]["status"])
+
+    def refuse_once(self, action: str, status: int) -> None:
+        """Let OpenAI refuse the next request of this kind."""
+
+        def refuse(request: OpenAIRequest) -> None:
+            if request.action == action:
+                self.openai.on_request = lambda _: None
+                raise RefusedError(status, f"Refused: {PROMPT}")
+
+        self.openai.on_request = refuse
+
+    def requests(self, action: str) -> list[OpenAIRequest]:
+        return [request for request in self.openai.requests if request.action == action]
+
+
+def token_of(response: dict[str, Any]) -> str:
+    metadata = response["metadata"] or {}
+    return "".join(metadata.get(f"task_token_6b9f2d10_{number}", "") for number in range(1, 5))
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="module")
+def aws_url() -> Iterator[str]:
+    with moto_server() as url:
+        store_api_key(url, KEY_NAME)
+        declared = EXAMPLES[EXAMPLE].defaults.properties("ExecutionsTable")
+        settings = {key: declared[key] for key in ("BillingMode", "KeySchema", "AttributeDefinitions")}
+        aws_client(url, "dynamodb").create_table(TableName=TABLE, **settings)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def processes(aws_url: str, logs: Path) -> Iterator[System]:
+    tasks = Tasks()
+    with LocalOpenAI() as openai, pytest.MonkeyPatch.context() as patch:
+        calls = {
+            "send_task_heartbeat": (),
+            "send_task_success": ("output",),
+            "send_task_failure": ("error", "cause"),
+        }
+        for name, parameters in calls.items():
+            patch.setattr(
+                StepFunctionResponse, name, lambda request, parameters=parameters: tasks.call(request, *parameters)
+            )
+
+        with (
+            function("StartResponseFunction", openai, aws_url, logs) as starting,
+            function("OnResponseEndedFunction", openai, aws_url, logs) as ending,
+            function("CancelResponseFunction", openai, aws_url, logs) as canceling,
+        ):
+            yield System(openai, tasks, starting, ending, canceling, aws_client(aws_url, "dynamodb"))
+
+
+def function(
+    name: str,
+    openai: LocalOpenAI,
+    aws_url: str,
+    logs: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    key_name: str = KEY_NAME,
+) -> AbstractContextManager[FunctionPool]:
+    return started(
+        EXAMPLE,
+        name,
+        aws_url=aws_url,
+        openai=openai,
+        logs=logs,
+        references={"ExecutionsTable": TABLE, "AWS::StackId": STACK_ID},
+        environment=environment,
+        OpenAIApiKeySecretName=key_name,
+    )
+
+
+@pytest.fixture
+def system(processes: System) -> System:
+    """The functions, without the settings of other tests."""
+    processes.tasks.closed_as = "TaskTimedOut"
+    processes.tasks.before_heartbeat = processes.tasks.after_heartbeat = lambda: None
+    processes.openai.on_request = lambda _: None
+    processes.openai.requests.clear()
+    return processes
+
+
+def test_completed_response_completes_task(system: System) -> None:
+    task = system.new_task()
+    response_id = system.start(task)
+    assert system.status(response_id) == "queued"
+
+    system.end(response_id)
+
+    response = system.openai.responses[response_id]
+    assert json.loads(system.tasks.ended[task["task_token"]]["output"]) == {
+        "response_id": response_id,
+        "status": "completed",
+        "output_text": response["output"][0]["content"][0]["text"],
+        "usage": response["usage"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "error", "cause"),
+    [
+        pytest.param(
+            "failed",
+            {"error": {"code": "rate_limit_exceeded", "message": "Too much."}},
+            "ResponseFailed",
+            "rate_limit_exceeded: Too much.",
+            id="failed",
+        ),
+        pytest.param("cancelled", {}, "ResponseCancelled", "The response was canceled.", id="canceled"),
+        pytest.param(
+            "incomplete",
+            {"incomplete_details": {"reason": "content_filter"}},
+            "ResponseIncomplete",
+            "content_filter",
+            id="incomplete",
+        ),
+        pytest.param(
+            "failed",
+            {"error": {"code": "server_error", "message": "x" * 40_000}},
+            "ResponseFailed",
+            ("server_error: " + "x" * 40_000)[:32_768],
+            id="long reason",
+        ),
+    ],
+)
+def test_other_end_fails_task(system: System, status: str, fields: dict[str, Any], error: str, cause: str) -> None:
+    task = system.new_task()
+
+    system.end(system.start(task), status, **fields)
+
+    assert system.tasks.ended[task["task_token"]] == {"error": error, "cause": cause}
+
+
+def test_request_is_sent_as_background_response(system: System) -> None:
+    task = system.new_task(
+        metadata={"user": "42"}, background=False, a_field_of_tomorrow=[1], extra_headers={"authorization": "none"}
+    )
+    # Step Functions' console adds a key that OpenAI would refuse.
+    request_of_user = dict(task["request"])
+    task["request"]["AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"] = "arn"
+
+    system.start(task)
+
+    [request] = system.requests("responses.create")
+    tokens = {key for key in request.body["metadata"] if key != "user"}
+    assert request.body == request_of_user | {"background": True, "metadata": request.body["metadata"]}
+    assert request.body["metadata"]["user"] == "42"
+    assert tokens == {f"task_token_6b9f2d10_{number}" for number in (1, 2, 3)}
+    assert request.headers["Authorization"] == f"Bearer {API_KEY}"
+
+
+@pytest.mark.parametrize(
+    "request_of_user",
+    [
+        pytest.param({"metadata": {f"key_{number}": "" for number in range(13)}}, id="13 keys"),
+        pytest.param({"metadata": {"task_token_1": "x"}}, id="a key of the workflow"),
+        pytest.param({"metadata": "text"}, id="metadata is not an object"),
+        pytest.param({"stream": True}, id="stream"),
+    ],
+)
+def test_invalid_input_is_refused_before_the_request(system: System, request_of_user: dict[str, Any]) -> None:
+    with pytest.raises(FunctionFailed, match=r"^InvalidInput: "):
+        system.starting.invoke(system.new_task(**request_of_user))
+
+    assert not system.requests("responses.create")
+
+
+@pytest.mark.parametrize("request_of_user", ["Hello", ["Hello"], 7, None], ids=repr)
+def test_input_that_is_no_object_is_refused(system: System, request_of_user: Any) -> None:
+    with pytest.raises(FunctionFailed, match=r"^InvalidInput: The input is the body"):
+        system.starting.invoke(system.new_task() | {"request": request_of_user})
+
+
+def test_event_before_end_of_start_completes_task(system: System) -> None:
+    task = system.new_task()
+    # The function that starts the response waits for the answer to its heartbeat.
+    system.tasks.before_heartbeat = lambda: system.end(system.responses_of(task)[0])
+
+    response_id = system.start(task)
+
+    assert system.tasks.ended[task["task_token"]].keys() == {"output"}
+    assert system.status(response_id) == "completed"
+
+
+@pytest.mark.parametrize("closed_as", ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken"])
+def test_second_event_changes_nothing(system: System, closed_as: str) -> None:
+    task = system.new_task()
+    response_id = system.start(task)
+    system.end(response_id)
+    before = dict(system.tasks.ended)
+
+    system.tasks.closed_as = closed_as
+    [line] = system.handle_event(response_id)
+
+    assert (line["level"], line["response_id"]) == ("INFO", response_id)
+    assert system.tasks.ended == before
+
+
+@pytest.mark.parametrize("closed_as", ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken"])
+def test_failure_after_end_of_execution_changes_nothing(system: System, closed_as: str) -> None:
+    task = system.new_task()
+    response_id = system.start(task)
+
+    system.stop(task)
+    system.tasks.closed_as = closed_as
+    [line] = system.handle_event(response_id, "cancelled")
+
+    assert line["level"] == "INFO"
+    assert task["task_token"] not in system.tasks.ended
+
+
+def test_response_decides_instead_of_late_event(system: System) -> None:
+    task = system.new_task()
+    response_id = system.start(task)
+    system.openai.end_response(response_id, "completed")
+
+    system.handle_event(response_id, "failed")
+
+    assert system.tasks.ended[task["task_token"]].keys() == {"output"}
+
+
+def test_event_before_end_of_response_is_retried(system: System) -> None:
+    task = system.new_task()
+    response_id = system.start(task)
+
+    with pytest.raises(FunctionFailed, match=r"^NotEnded: "):
+        system.handle_event(response_id)
+
+    system.end(response_id)
+    assert task["task_token"] in system.tasks.ended
+
+
+def test_stop_after_record_cancels_response(system: System) -> None:
+    task = system.new_task()
+    response_id = system.start(task)
+
+    system.stop(task)
+
+    assert system.status(response_id) == "cancelled"
+
+
+def test_stop_before_record_cancels_response(system: System) -> None:
+    task = system.new_task()
+
+    def stop_at_create(request: OpenAIRequest) -> None:
+        if request.action == "responses.create":
+            system.stop(task)
+            assert not system.responses_of(task)
+
+    system.openai.on_request = stop_at_create
+
+    assert system.status(system.start(task)) == "cancelled"
+
+
+@pytest.mark.parametrize("moment", ["before_heartbeat", "after_heartbeat"])
+def test_stop_between_record_and_end_of_start_cancels_response(system: System, moment: str) -> None:
+    task = system.new_task()
+    setattr(system.tasks, moment, lambda: system.stop(task))
+
+    assert system.status(system.start(task)) == "cancelled"
+
+
+def test_stop_cancels_responses_of_all_attempts(system: System) -> None:
+    task = system.new_task()
+    first = system.start(task)
+    second = system.start(task)
+
+    system.stop(task)
+
+    assert {system.status(first), system.status(second)} == {"cancelled"}
+    assert first != second
+
+
+def test_response_that_nobody_waits_for_is_canceled(system: System) -> None:
+    task = system.new_task()
+
+    def refuse() -> None:
+        raise AWSError("Not allowed.", "AccessDeniedException")
+
+    system.tasks.before_heartbeat = refuse
+
+    with pytest.raises(FunctionFailed, match="AccessDeniedException"):
+        system.starting.invoke(task)
+
+    [response_id] = system.responses_of(task)
+    assert system.status(response_id) == "cancelled"
+
+
+def test_failed_cancellation_keeps_error_of_start(system: System) -> None:
+    task = system.new_task()
+
+    def refuse() -> None:
+        system.refuse_once("responses.cancel", 503)
+        raise AWSError("Not allowed.", "AccessDeniedException")
+
+    system.tasks.before_heartbeat = refuse
+
+    # The workflow would retry OpenAI's error, which means a second response.
+    with pytest.raises(FunctionFailed, match="AccessDeniedException"):
+        system.starting.invoke(task)
+
+    # The execution fails, and its status event cancels what the table names.
+    system.stop(task)
+    assert [system.status(response_id) for response_id in system.responses_of(task)] == ["cancelled"]
+
+
+def test_database_that_hangs_fails_start_and_cancels_response(system: System, aws_url: str, logs: Path) -> None:
+    proxy = FaultyProxy(aws_url)
+    task = system.new_task()
+    try:
+        with function(
+            "StartResponseFunction", system.openai, aws_url, logs, {"AWS_ENDPOINT_URL_DYNAMODB": proxy.url}
+        ) as starting:
+            proxy.fail("hangs")
+            with pytest.raises(FunctionFailed, match="ReadTimeoutError"):
+                starting.invoke(task)
+    finally:
+        proxy.close()
+
+    [response_id] = system.responses_of(task)
+    assert system.status(response_id) == "cancelled"
+
+
+@pytest.mark.parametrize("status", [400, 409])
+def test_refused_cancellation_of_ended_response_is_fine(system: System, status: int) -> None:
+    task = system.new_task()
+    response_id = system.start(task)
+    system.openai.end_response(response_id)
+    system.refuse_once("responses.cancel", status)
+
+    system.stop(task)
+
+    assert system.status(response_id) == "completed"
+
+
+def test_refused_cancellation_of_running_response_is_retried(system: System) -> None:
+    task = system.new_task()
+    response_id = system.start(task)
+    system.refuse_once("responses.cancel", 400)
+
+    with pytest.raises(FunctionFailed, match=r"^BadRequestError: "):
+        system.stop(task)
+
+    system.stop(task)
+    assert system.status(response_id) == "cancelled"
+
+
+def test_deleted_response_needs_no_cancellation(system: System) -> None:
+    task = system.new_task()
+    del system.openai.responses[system.start(task)]
+
+    system.stop(task)
+
+    assert system.requests("responses.cancel")
+
+
+def test_execution_without_response_needs_no_cancellation(system: System) -> None:
+    system.stop(system.new_task())
+
+    assert not system.requests("responses.cancel")
+
+
+def test_record_expires(system: System) -> None:
+    task = system.new_task()
+    system.start(task)
+
+    key = {"execution_arn": {"S": task["execution_arn"]}}
+    record = system.dynamodb.get_item(TableName=TABLE, Key=key)["Item"]
+    longest = EXAMPLES[EXAMPLE].defaults.parameters["ResponseTimeoutSeconds"]["MaxValue"]
+    created_at = system.requests("responses.create")[0].time
+    # EventBridge retries for a day, and Lambda for 6 hours.
+    assert int(record["expires_at"]["N"]) - created_at > int(longest) + 30 * 3600
+
+
+def test_large_text_is_left_out(system: System) -> None:
+    task = system.new_task()
+    text = {"type": "output_text", "text": "x" * 262_144, "annotations": [], "logprobs": []}
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [text]}
+
+    system.end(system.start(task), output=[message])
+
+    output = json.loads(system.tasks.ended[task["task_token"]]["output"])
+    assert (output["output_text"], output["output_too_large"]) == (None, True)
+    assert output["usage"]["total_tokens"] > 0
+
+
+def test_response_of_others_is_ignored(system: System) -> None:
+    response_id = f"resp_{uuid4().hex}"
+    system.openai.learn({"detail": {"type": "response.completed", "data": {"id": response_id}}})
+    before = dict(system.tasks.ended)
+
+    [line] = system.handle_event(response_id)
+
+    assert line["level"] == "INFO"
+    assert system.tasks.ended == before
+
+
+def test_unknown_response_is_ignored(system: System) -> None:
+    [line] = system.handle_event("resp_unknown")
+
+    assert (line["level"], line["response_id"]) == ("WARNING", "resp_unknown")
+
+
+@pytest.mark.parametrize("event_type", ["response.paused", "batch.completed"])
+def test_event_of_another_type_fails(system: System, event_type: str) -> None:
+    event = delivered("response.completed")
+    event["detail"]["type"] = event_type
+
+    with pytest.raises(FunctionFailed, match=r"^UnexpectedEvent: "):
+        system.ending.invoke(event)
+
+
+@pytest.mark.parametrize(("status", "error"), [(429, "RateLimitError"), (500, "InternalServerError")])
+def test_start_that_openai_refuses_can_be_retried(system: System, status: int, error: str) -> None:
+    system.refuse_once("responses.create", status)
+    first = system.new_task()
+    # Step Functions matches the class of the exception.
+    with pytest.raises(FunctionFailed, match=f"^{error}: "):
+        system.starting.invoke(first)
+    assert not system.responses_of(first)
+
+    second = system.new_task() | {"execution_arn": first["execution_arn"]}
+    system.end(system.start(second))
+
+    assert second["task_token"] in system.tasks.ended
+
+
+def test_event_that_openai_does_not_answer_can_be_retried(system: System) -> None:
+    task = system.new_task()
+    response_id = system.start(task)
+    system.refuse_once("responses.retrieve", 429)
+    with pytest.raises(FunctionFailed, match=r"^RateLimitError: "):
+        system.end(response_id)
+
+    system.handle_event(response_id)
+
+    assert task["task_token"] in system.tasks.ended
+
+
+def test_wrong_api_key_fails_start_with_its_own_error(system: System, aws_url: str, logs: Path) -> None:
+    # OpenAI's answer quotes the start and the end of the key.
+    wrong = "sk-wrong-key-canary"
+    store_api_key(aws_url, "wrong-key", wrong)
+    with (
+        function("StartResponseFunction", system.openai, aws_url, logs, key_name="wrong-key") as starting,
+        pytest.raises(FunctionFailed, match=r"^AuthenticationError: .*secret wrong-key ") as failure,
+    ):
+        starting.invoke(system.new_task())
+
+    written = f"{failure.value}{failure.value.details}{failure.value.log}"
+    assert not [part for part in (wrong[:8], wrong[-4:]) if part in written]
+
+
+def test_logs_have_no_token_and_no_text(system: System, logs: Path) -> None:
+    task = system.new_task()
+    system.end(system.start(task), "failed", error={"code": "server_error", "message": ANSWER})
+
+    written = "".join(path.read_text() for path in logs.glob("*.log"))
+    assert task["execution_arn"] in written
+    assert not [text for text in (task["task_token"][:64], PROMPT, ANSWER, API_KEY) if text in written]
