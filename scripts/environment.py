@@ -32,6 +32,12 @@ def main(arguments: list[str]) -> str:
         return ""
     stack = options.stack_name or settings["stack_name"]
     if options.next:
+        if not Path("cli").is_dir():
+            return (
+                "\nTo connect a new stack with OpenAI:\n"
+                "  1. In OpenAI's dashboard, open your project's webhooks. Create an endpoint for WebhookUrl.\n"
+                "  2. Store the signing secret that the dashboard shows: run the StoreSecretCommand above.\n"
+            )
         names = {"stack": stack, "profile": options.profile, "region": options.region}
         flags = "".join(f" --{name} {value}" for name, value in names.items() if value not in (None, "openai-webhooks"))
         return (

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import tomllib
+from pathlib import Path
+from shutil import copy
 from typing import Any, Final
 
 import boto3
@@ -60,8 +62,24 @@ def test_target_is_shown(arguments: list[str], expected: list[str], sts: Stubber
         (["dev", "--stack-name=mine", "--region=us-west-2"], "endpoint create --stack mine --region us-west-2"),
     ],
 )
-def test_next_command_has_options_of_deployment(arguments: list[str], expected: str) -> None:
+def test_next_command_has_options_of_deployment(
+    arguments: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy(ROOT / "samconfig.toml", tmp_path)
+    (tmp_path / "cli").mkdir()
+    monkeypatch.chdir(tmp_path)
+
     assert main([*arguments, "--next"]).splitlines()[-1].endswith(expected)
+
+
+def test_next_step_without_command_is_in_dashboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy(ROOT / "samconfig.toml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    text = main(["default", "--next"])
+
+    assert "StoreSecretCommand" in text
+    assert "openai-webhooks" not in text
 
 
 def test_unknown_environment_is_refused_with_list() -> None:
