@@ -56,7 +56,7 @@ def dev(
             "--template",
             metavar="FILE",
             help="SAM template of a stack to run next to the receiver. You can repeat this option. By default, "
-            "examples/subscriber/template.yaml.",
+            "a stack with two subscribers: OnBatch and OnFailure.",
         ),
     ] = None,
     parameters: Annotated[
@@ -78,7 +78,7 @@ def dev(
     _require_local_packages()
     with quiet_ctrl_c():
         from openai_webhooks_cli.local import dev as local_dev
-        from openai_webhooks_cli.local.local_system import EXAMPLE
+        from openai_webhooks_cli.local.local_system import SUBSCRIBER
         from openai_webhooks_cli.local.ports import PortTakenError
         from openai_webhooks_cli.local.sam_template import TemplateError
 
@@ -88,7 +88,7 @@ def dev(
             port=port,
             aws_port=aws_port,
             secret=samples.DEVELOPMENT_SECRET,
-            templates=templates or [EXAMPLE],
+            templates=templates or [SUBSCRIBER],
             parameters=dict(map(_assignment, parameters or [])),
             with_page=page,
         )

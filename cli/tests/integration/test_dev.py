@@ -20,11 +20,10 @@ from typer.testing import CliRunner, Result
 
 from cli.tests.support.local_bus import Bus
 from openai_webhooks_cli import samples
+from openai_webhooks_cli.local.local_system import SUBSCRIBER
 from openai_webhooks_cli.main import app
 from tests.support.background import wait_until
-from tests.support.paths import ROOT
 
-EXAMPLE = ROOT / "examples/subscriber/template.yaml"
 COMMAND = str(Path(sys.executable).with_name("openai-webhooks"))
 
 TEMPLATE = """
@@ -295,8 +294,8 @@ def test_page_shows_event_of_another_receiver(dev: Dev) -> None:
             {
                 "EventBusName": "openai-webhooks",
                 "Source": "openai.com",
-                "DetailType": "response.completed",
-                "Detail": json.dumps({"id": event_id, "type": "response.completed"}),
+                "DetailType": "batch.completed",
+                "Detail": json.dumps({"id": event_id, "type": "batch.completed"}),
             }
         ]
     )
@@ -304,7 +303,7 @@ def test_page_shows_event_of_another_receiver(dev: Dev) -> None:
     record = PageOfDev(dev).record(lambda r: r.get("event_id") == event_id and r["subscribers"])
 
     assert record["kind"] == "event"
-    assert [subscriber["name"] for subscriber in record["subscribers"]] == ["OnResponseCompleted"]
+    assert [subscriber["name"] for subscriber in record["subscribers"]] == ["OnBatch"]
 
 
 @pytest.mark.parametrize(
@@ -371,14 +370,14 @@ def test_wrong_parameter_is_named(own_stack: Path, parameter: str) -> None:
     assert "--parameter" in result.output
 
 
-def test_own_stack_runs_beside_example(own_stack: Path, tmp_path: Path) -> None:
-    with running_dev(tmp_path, own_stack, EXAMPLE) as dev:
+def test_own_stack_runs_next_to_default_stack(own_stack: Path, tmp_path: Path) -> None:
+    with running_dev(tmp_path, own_stack, SUBSCRIBER) as dev:
         dev.send("batch.failed")
 
         assert dev.until(r"batch.failed .*-> (.*)") == "OnBatch, OnFailure, Plain"
 
 
-def test_saved_file_reloads_function_and_mends_it(own_stack: Path, tmp_path: Path) -> None:
+def test_saved_file_reloads_function(own_stack: Path, tmp_path: Path) -> None:
     code = own_stack.parent / "code/app.py"
     code.write_text(HANDLER.replace("event[", "happening["))
     with running_dev(tmp_path, own_stack) as dev:
@@ -396,7 +395,7 @@ def test_saved_file_reloads_function_and_mends_it(own_stack: Path, tmp_path: Pat
 
 def test_function_that_cannot_start_does_not_stop_others(own_stack: Path, tmp_path: Path) -> None:
     (own_stack.parent / "code/app.py").write_text("import no_such_module")
-    with running_dev(tmp_path, own_stack, EXAMPLE) as dev:
+    with running_dev(tmp_path, own_stack, SUBSCRIBER) as dev:
         reason = dev.until(r"Plain does not start: (.*)")
         dev.send("batch.completed")
 
@@ -450,7 +449,7 @@ def test_signal_ends_dev_without_leftovers(tmp_path: Path, number: signal.Signal
 
         assert dev.process.returncode == (0 if number == signal.SIGINT else 128 + number)
         assert "Traceback" not in output
-        assert len(functions) == 6
+        assert len(functions) == 4
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in functions), "functions that end", seconds=5)
         assert list(tmp_path.iterdir()) == []
 

@@ -1,6 +1,6 @@
 """The demo notices what goes wrong, and the functions need exactly the permissions that they have.
 
-Permissions of other services, and conditions, are in tests/unit/template/test_template_permissions.py.
+Permissions of other services, and conditions, are in tests/unit/template/test_permissions.py.
 """
 
 import gc
@@ -28,7 +28,7 @@ from openai_webhooks_cli.local.sam_template import REGION
 from openai_webhooks_cli.local.subscribers import Arrival
 
 RECEIVER: Final = "ReceiverFunction"
-SUBSCRIBERS: Final = ("OnBatchFunction", "OnCallFunction", "OnFailureFunction", "OnResponseCompletedFunction")
+SUBSCRIBERS: Final = ("OnBatchFunction", "OnFailureFunction")
 
 LAMBDA_ACTIONS: Final = {
     "logs:CreateLogStream": "writes the log",
@@ -194,10 +194,10 @@ ATTEMPTS: Final[dict[str, tuple[str, str, Callable[[Any, str], object]]]] = {
         "dynamodb",
         lambda dynamodb, _: dynamodb.get_item(TableName="DeliveriesTable", Key=KEY),
     ),
-    "receiver: write a subscriber's records": (
+    "receiver: write another table": (
         RECEIVER,
         "dynamodb",
-        lambda dynamodb, _: dynamodb.put_item(TableName="HandledEventsTable", Item=KEY),
+        lambda dynamodb, _: dynamodb.put_item(TableName="Another", Item=KEY),
     ),
     "subscriber: publish": (SUBSCRIBERS[0], "events", lambda events, _: put_event(events, "openai-webhooks")),
     "subscriber: read the signing secret": (SUBSCRIBERS[0], "secretsmanager", read),

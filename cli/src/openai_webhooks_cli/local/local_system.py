@@ -14,6 +14,7 @@ from typing import Any, Self
 from moto.events.models import EventPattern
 from watchfiles import PythonFilter, watch
 
+import openai_webhooks_cli
 from openai_webhooks_cli.local.function_pool import Function, FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.http_api import AnsweredDelivery, HttpApi
 from openai_webhooks_cli.local.moto_aws import MotoAws
@@ -24,9 +25,10 @@ from openai_webhooks_cli.local.subscribers import Arrival, Subscribers
 from openai_webhooks_cli.local.wsgi_server import LOOPBACK
 from openai_webhooks_cli.send import SendError, send
 
-ROOT = Path(__file__).resolve().parents[4]
+RECEIVER = Path(__file__).resolve().parents[4] / "template.yaml"
 RECEIVER_STACK = "openai-webhooks"
-EXAMPLE = ROOT / "examples/subscriber/template.yaml"
+SUBSCRIBER = Path(openai_webhooks_cli.__file__).parent / "subscriber/template.yaml"
+"""The stack of subscribers that runs by default."""
 RESPONSE_SECONDS = 2.0
 RECEIVER_PROCESSES = 2  # so that two copies of a delivery can be in progress at the same time
 
@@ -50,7 +52,7 @@ class LocalSystem:
         *,
         secret: str,
         logs: Path,
-        templates: Sequence[Path] = (EXAMPLE,),
+        templates: Sequence[Path] = (SUBSCRIBER,),
         parameters: Mapping[str, str] | None = None,
         port: int = 0,
         aws_port: int = 0,
@@ -80,7 +82,7 @@ class LocalSystem:
             parts.callback(self.openai.close)
 
             on_progress("Deploying the stacks from their templates")
-            receiver_stack = self.aws.deploy(ROOT / "template.yaml", RECEIVER_STACK)
+            receiver_stack = self.aws.deploy(RECEIVER, RECEIVER_STACK)
             self.bus = receiver_stack.outputs["EventBusName"]
             (self._secret_arn,) = receiver_stack.secrets.values()
             self.store_secret(secret)
@@ -177,9 +179,9 @@ class LocalSystem:
 
     def _deploy(self, template: Path) -> list[Function]:
         """Deploy a subscribers' stack. Return the functions that rules or workflows invoke."""
-        is_example = template.resolve() == EXAMPLE
-        name = "openai-webhooks-subscriber" if is_example else template.resolve().parent.name
-        stack = self.aws.deploy(template, name, prefix="" if is_example else f"{name}-", parameters=self._parameters)
+        is_default = template.resolve() == SUBSCRIBER
+        name = "openai-webhooks-subscriber" if is_default else template.resolve().parent.name
+        stack = self.aws.deploy(template, name, prefix="" if is_default else f"{name}-", parameters=self._parameters)
         self._declared |= stack.parameters
         if stack.workflows:
             from openai_webhooks_cli.local import workflows  # noqa: PLC0415  # see its docstring
