@@ -44,9 +44,10 @@ class Dev(NamedTuple):
 
 
 @contextmanager
-def dev(output: Path) -> Iterator[Dev]:
+def dev(output: Path, *options: str) -> Iterator[Dev]:
     """Run `openai-webhooks dev` until the end of the `with` statement."""
-    with background(COMMAND, "dev", "--port", "0", "--aws-port", "0", ready="Ctrl-C", output=output) as running:
+    ports = ("--port", "0", "--aws-port", "0")
+    with background(COMMAND, "dev", *ports, *options, ready="Ctrl-C", output=output) as running:
         yield Dev(running)
 
 

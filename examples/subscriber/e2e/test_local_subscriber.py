@@ -13,6 +13,7 @@ from tests.support.background import wait_until
 from tests.support.paths import ROOT
 
 SUBSCRIBER: Final = ROOT / "examples/subscriber"
+TABLE: Final = "subscriber-HandledEventsTable"
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def invoke(functions: Served, function: str, event: dict[str, Any]) -> Any:
 
 def handled(bus: Bus, function: str) -> set[str]:
     """Return the keys of the function's completed records."""
-    items = bus.client("dynamodb").scan(TableName="HandledEventsTable")["Items"]
+    items = bus.client("dynamodb").scan(TableName=TABLE)["Items"]
     return {
         item["id"]["S"] for item in items if item["id"]["S"].startswith(function) and item["status"]["S"] == "COMPLETED"
     }
@@ -73,4 +74,4 @@ def handled(bus: Bus, function: str) -> set[str]:
 
 def forget(bus: Bus, keys: set[str]) -> None:
     for key in keys:
-        bus.client("dynamodb").delete_item(TableName="HandledEventsTable", Key={"id": {"S": key}})
+        bus.client("dynamodb").delete_item(TableName=TABLE, Key={"id": {"S": key}})
