@@ -43,22 +43,24 @@ class SigningKeys:
         self._current: list[bytes] = []
         self._others: list[bytes] = []  # of AWSPENDING and AWSPREVIOUS
         self._problem = ""  # why the last attempt to read AWSCURRENT failed
-        self._tried_at = 0  # the last attempt to read AWSCURRENT, in Unix seconds
+        # The last attempts to read, in Unix seconds. A failed attempt keeps the keys, and their age starts again.
+        self._current_tried_at = 0
+        self._others_tried_at = 0
         self._refreshes: deque[int] = deque([0] * MAX_REFRESHES, maxlen=MAX_REFRESHES)  # the last ones, in Unix seconds
 
-    def cached(self, now: int) -> list[bytes]:
-        """Return the keys in memory, the likeliest first. `now` is in Unix seconds.
+    def load(self, now: int) -> list[bytes]:
+        """Return the known keys, the likeliest first. `now` is in Unix seconds.
 
         AWSCURRENT is read if its keys are too old. Raises NotConfigured if there is no key.
         """
-        if now - self._tried_at >= self._interval:
+        if now - self._current_tried_at >= self._interval:
             self._read_current(now)
         if not self._current:
             raise NotConfigured(self._problem)
-        others_expired = now - self._refreshes[-1] >= MAX_AGE
+        others_expired = now - self._others_tried_at >= MAX_AGE
         return self._current if others_expired else self._current + self._others
 
-    def refreshed(self, now: int) -> list[bytes]:
+    def refresh(self, now: int) -> list[bytes]:
         """Read AWSCURRENT, AWSPENDING and AWSPREVIOUS again and return their keys, so that a rotation needs no restart.
 
         Keys that cannot be read stay as they were. Returns no keys if there were MAX_REFRESHES in the last
@@ -67,9 +69,10 @@ class SigningKeys:
         if now - self._refreshes[0] < REFRESH_PERIOD:
             return []
         self._refreshes.append(now)
-        # A delivery waits for one failure of Secrets Manager at most, and `cached` may have met it already.
-        if not (self._problem and self._tried_at == now):
+        # A delivery waits for one failure of Secrets Manager at most, and `load` may have met it already.
+        if not (self._problem and self._current_tried_at == now):
             self._read_current(now)
+        self._others_tried_at = now
         if not self._problem:
             self._read_others()
         return self._current + self._others
@@ -81,7 +84,7 @@ class SigningKeys:
         return RETRY_INTERVAL if self._current else RETRY_INTERVAL_WITHOUT_KEYS
 
     def _read_current(self, now: int) -> None:
-        self._tried_at = now
+        self._current_tried_at = now
         try:
             self._current = self._read("AWSCURRENT")
         except InvalidSecret as error:

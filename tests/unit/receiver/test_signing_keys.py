@@ -32,7 +32,7 @@ def vault() -> Vault:
 class TestCached:
     def test_reads_current_secret_every_five_minutes(self, vault: Vault) -> None:
         for now in range(NOW, NOW + 900):
-            assert vault.keys.cached(now) == [decode_secret(A)]
+            assert vault.keys.load(now) == [decode_secret(A)]
             assert vault.new_reads() == (["AWSCURRENT"] if (now - NOW) % 300 == 0 else [])
 
     @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ class TestCached:
     )
     def test_several_secrets_keep_their_order(self, value: str, vault: Vault) -> None:
         vault.stages["AWSCURRENT"] = value
-        assert vault.keys.cached(NOW) == [decode_secret(secret) for secret in (A, B, C)]
+        assert vault.keys.load(NOW) == [decode_secret(secret) for secret in (A, B, C)]
 
     def test_new_value_replaces_old_at_next_read(self, vault: Vault) -> None:
         assert vault.accepts(A, NOW)
@@ -64,11 +64,11 @@ class TestRefreshed:
 
     @pytest.mark.parametrize("interval", [1, 3, 4, 6, 11])
     def test_runs_at_most_twice_in_any_ten_seconds(self, interval: int, vault: Vault) -> None:
-        vault.keys.cached(NOW)
+        vault.keys.load(NOW)
         vault.new_reads()
         refreshes = []
         for now in range(NOW, NOW + 900, interval):
-            vault.keys.refreshed(now)
+            vault.keys.refresh(now)
             if vault.new_reads() == REFRESH:
                 refreshes.append(now - NOW)
         assert all(third - first >= 10 for first, third in zip(refreshes, refreshes[2:], strict=False))
@@ -97,9 +97,9 @@ class TestRefreshed:
     def test_keys_of_all_stages_are_cached(self, vault: Vault) -> None:
         vault.stages |= {"AWSPENDING": B, "AWSPREVIOUS": C}
         keys = [decode_secret(secret) for secret in (A, B, C)]
-        assert vault.keys.cached(NOW) == keys[:1]
-        assert vault.keys.refreshed(NOW) == keys
-        assert vault.keys.cached(NOW + 1) == keys
+        assert vault.keys.load(NOW) == keys[:1]
+        assert vault.keys.refresh(NOW) == keys
+        assert vault.keys.load(NOW + 1) == keys
 
     def test_found_keys_are_cached_for_five_minutes(self, vault: Vault) -> None:
         vault.stages["AWSPREVIOUS"] = B
@@ -211,7 +211,7 @@ class TestMalformed:
     )
     def test_valid_values_are_used(self, value: str, problems: list[str], vault: Vault) -> None:
         vault.stages["AWSCURRENT"] = value
-        assert vault.keys.cached(NOW) == [decode_secret(A)]
+        assert vault.keys.load(NOW) == [decode_secret(A)]
         assert len(vault.malformed) == len(problems)
         assert all(found.startswith(problem) for found, problem in zip(vault.malformed, problems, strict=True))
         assert "canary" not in "".join(vault.malformed)
@@ -245,7 +245,7 @@ class TestNoKey:
     def test_invalid_value_is_not_configured(self, value: str, problem: str, vault: Vault) -> None:
         vault.stages["AWSCURRENT"] = value
         with pytest.raises(NotConfigured, match=problem) as raised:
-            vault.keys.cached(NOW)
+            vault.keys.load(NOW)
         command = f"aws secretsmanager put-secret-value --secret-id {SECRET_ID} --secret-string whsec_…"
         assert str(raised.value).endswith(command)
         assert "canary" not in str(raised.value)
@@ -255,7 +255,7 @@ class TestNoKey:
     def test_unreadable_secret_is_not_configured(self, code: str, vault: Vault) -> None:
         vault.fails = lambda _: code
         with pytest.raises(NotConfigured, match=f"^{code} from Secrets Manager") as raised:
-            vault.keys.cached(NOW)
+            vault.keys.load(NOW)
         assert str(raised.value).endswith(f"secretsmanager:GetSecretValue on {SECRET_ID}")
 
     def test_secret_is_read_every_five_seconds(self, vault: Vault) -> None:
