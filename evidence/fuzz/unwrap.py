@@ -2,7 +2,7 @@
 
 from evidence.fuzz.deliveries import Delivery
 from evidence.fuzz.oracle import Finding, event_type
-from openai_webhooks import CATALOG, Malformed, WebhookEvent, unwrap
+from openai_webhooks import CATALOG, Malformed, WebhookEvent, parse_body
 
 
 def execute(data: bytes) -> None:
@@ -10,7 +10,7 @@ def execute(data: bytes) -> None:
     body = Delivery.decode(data).body
     expected = event_type(body)
     try:
-        event = unwrap(body)
+        event = parse_body(body)
     except Malformed:
         if expected is not None:
             raise Finding("refused an event") from None

@@ -51,6 +51,7 @@ from openai_webhooks.events import (
     VideoCompletedWebhookEvent as VideoCompletedWebhookEvent,
     VideoFailedWebhookEvent as VideoFailedWebhookEvent,
     parse as parse,
+    parse_body as parse_body,
     unwrap as unwrap,
 )
 
@@ -60,6 +61,7 @@ from openai_webhooks.models import (
     WebhookEvent as WebhookEvent,
 )
 from openai_webhooks.signature import (
+    Headers as Headers,
     Signature as Signature,
     decode_secret as decode_secret,
     parse_signature as parse_signature,

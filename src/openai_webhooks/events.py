@@ -1,11 +1,11 @@
-"""The events that OpenAI sends, as classes with OpenAI's names, and the functions that turn a body into one of them.
+"""The events that OpenAI sends, as classes with OpenAI's names, and the functions that return one of them.
 
 Each class's docstring says when OpenAI sends the event. A type is a string and not an enum, because OpenAI adds types
 almost monthly: an event whose type has no class here is still an event.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal, get_args
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -24,6 +24,7 @@ from openai_webhooks.models import (
     TypedEvent,
     WebhookEvent,
 )
+from openai_webhooks.signature import Headers, verify
 
 
 class ResponseCompletedWebhookEvent(ResourceEvent):
@@ -237,47 +238,61 @@ class SafetyIdentifierBlockedWebhookEvent(TypedEvent):
     type: Literal["safety_identifier.blocked"]
 
 
+_EVENTS: Final[tuple[type[TypedEvent], ...]] = (
+    ResponseCompletedWebhookEvent,
+    ResponseFailedWebhookEvent,
+    ResponseCancelledWebhookEvent,
+    ResponseIncompleteWebhookEvent,
+    BatchCompletedWebhookEvent,
+    BatchFailedWebhookEvent,
+    BatchExpiredWebhookEvent,
+    BatchCancelledWebhookEvent,
+    FineTuningJobSucceededWebhookEvent,
+    FineTuningJobFailedWebhookEvent,
+    FineTuningJobCancelledWebhookEvent,
+    EvalRunSucceededWebhookEvent,
+    EvalRunFailedWebhookEvent,
+    EvalRunCanceledWebhookEvent,
+    VideoCompletedWebhookEvent,
+    VideoFailedWebhookEvent,
+    RealtimeCallIncomingWebhookEvent,
+    LiveCallIncomingWebhookEvent,
+    LiveTransportIncomingWebhookEvent,
+    LiveTransportConnectedWebhookEvent,
+    AgentSessionCreatedWebhookEvent,
+    AgentSessionInProgressWebhookEvent,
+    AgentSessionIdleWebhookEvent,
+    AgentSessionActionRequiredWebhookEvent,
+    AgentSessionFailedWebhookEvent,
+    AgentEnvironmentReadyWebhookEvent,
+    AgentEnvironmentSuspendedWebhookEvent,
+    AgentEnvironmentExpiredWebhookEvent,
+    AgentEnvironmentFailedWebhookEvent,
+    SafetyAlertCreatedWebhookEvent,
+    SafetyOrgAlertCreatedWebhookEvent,
+    SafetyWarningIssuedWebhookEvent,
+    SafetyDeactivationIssuedWebhookEvent,
+    SafetyIdentifierBlockedWebhookEvent,
+)
+
 CATALOG: Final[Mapping[str, type[TypedEvent]]] = {
-    "response.completed": ResponseCompletedWebhookEvent,
-    "response.failed": ResponseFailedWebhookEvent,
-    "response.cancelled": ResponseCancelledWebhookEvent,
-    "response.incomplete": ResponseIncompleteWebhookEvent,
-    "batch.completed": BatchCompletedWebhookEvent,
-    "batch.failed": BatchFailedWebhookEvent,
-    "batch.expired": BatchExpiredWebhookEvent,
-    "batch.cancelled": BatchCancelledWebhookEvent,
-    "fine_tuning.job.succeeded": FineTuningJobSucceededWebhookEvent,
-    "fine_tuning.job.failed": FineTuningJobFailedWebhookEvent,
-    "fine_tuning.job.cancelled": FineTuningJobCancelledWebhookEvent,
-    "eval.run.succeeded": EvalRunSucceededWebhookEvent,
-    "eval.run.failed": EvalRunFailedWebhookEvent,
-    "eval.run.canceled": EvalRunCanceledWebhookEvent,
-    "video.completed": VideoCompletedWebhookEvent,
-    "video.failed": VideoFailedWebhookEvent,
-    "realtime.call.incoming": RealtimeCallIncomingWebhookEvent,
-    "live.call.incoming": LiveCallIncomingWebhookEvent,
-    "live.transport.incoming": LiveTransportIncomingWebhookEvent,
-    "live.transport.connected": LiveTransportConnectedWebhookEvent,
-    "agent.session.created": AgentSessionCreatedWebhookEvent,
-    "agent.session.in_progress": AgentSessionInProgressWebhookEvent,
-    "agent.session.idle": AgentSessionIdleWebhookEvent,
-    "agent.session.action_required": AgentSessionActionRequiredWebhookEvent,
-    "agent.session.failed": AgentSessionFailedWebhookEvent,
-    "agent.environment.ready": AgentEnvironmentReadyWebhookEvent,
-    "agent.environment.suspended": AgentEnvironmentSuspendedWebhookEvent,
-    "agent.environment.expired": AgentEnvironmentExpiredWebhookEvent,
-    "agent.environment.failed": AgentEnvironmentFailedWebhookEvent,
-    "safety.alert.created": SafetyAlertCreatedWebhookEvent,
-    "safety.org_alert.created": SafetyOrgAlertCreatedWebhookEvent,
-    "safety.warning_issued": SafetyWarningIssuedWebhookEvent,
-    "safety.deactivation_issued": SafetyDeactivationIssuedWebhookEvent,
-    "safety_identifier.blocked": SafetyIdentifierBlockedWebhookEvent,
+    get_args(event.model_fields["type"].annotation)[0]: event for event in _EVENTS
 }
-"""Every known type and its class."""
+"""Every known type and its class. The class names its type, in the `Literal` of its field `type`."""
 
 
-def unwrap(body: bytes) -> WebhookEvent:
-    """Return the event in a delivery's body. Call it after `verify`.
+def unwrap(body: bytes, headers: Headers, *, keys: Iterable[bytes], now: int, tolerance: int = 300) -> WebhookEvent:
+    """Verify a delivery and return its event.
+
+    `body` is the exact bytes of the request. For the other arguments, see `verify`. Raises Unverified as `verify` does,
+    and Malformed as `parse_body` does.
+    """
+    verify(body, headers, keys=keys, now=now, tolerance=tolerance)
+    return parse_body(body)
+
+
+def parse_body(body: bytes) -> WebhookEvent:
+    """Return the event in a body that is already verified. This function verifies nothing: use `unwrap` for that.
 
     Raises Malformed unless the body is an object in strict JSON with a `type` of 1 to 128 characters, which is what
     EventBridge accepts. Strict JSON is RFC 8259: UTF-8 without a BOM, no NaN or Infinity, at most 200 levels deep.
@@ -290,7 +305,7 @@ def unwrap(body: bytes) -> WebhookEvent:
 
 
 def parse(fields: Any) -> WebhookEvent:
-    """Return the event in decoded JSON, for example in the `detail` that a rule delivers.
+    """Return the event in decoded JSON that is already verified, for example the `detail` that a rule delivers.
 
     `type` alone decides the class. An event of an unknown type, or an event that does not fit the class of its type,
     becomes a plain WebhookEvent. In the second case `drift` says where it does not fit. Raises Malformed without a

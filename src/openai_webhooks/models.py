@@ -10,15 +10,15 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 
 class Model(BaseModel):
-    """Base class of all models: strict, immutable, open to new fields. Its repr shows no payload."""
+    """Base class of all models: strict, immutable, open to new fields. Its text and its repr hide the payload."""
 
     # strict: a `created_at` that becomes a string is a change to report, not to convert.
-    # hide_input_in_errors and __repr_args__: no payload in an exception's text or in a repr.
+    # hide_input_in_errors and __repr_args__: no payload in an exception's text, in a repr or in `print(event)`.
     # defer_build: a receiver sees few of the types, so a validator is built when its first event arrives.
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, hide_input_in_errors=True, defer_build=True)
 
     def __repr_args__(self) -> list[tuple[str, str]]:
-        return []
+        return [("payload", "hidden")]
 
 
 class WebhookEvent(Model):
@@ -45,7 +45,9 @@ class WebhookEvent(Model):
         return event
 
     def __repr_args__(self) -> list[tuple[str, str]]:
-        return [("type", self.type)]
+        event_id = getattr(self, "id", None)  # unchecked in a plain WebhookEvent
+        known = [("id", event_id)] if isinstance(event_id, str) else []
+        return [("type", self.type), *known, *super().__repr_args__()]
 
 
 class TypedEvent(WebhookEvent):

@@ -7,7 +7,8 @@ import hashlib
 import hmac
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from typing import Protocol
 
 from openai_webhooks.errors import InvalidSecret, Unverified
 
@@ -16,28 +17,36 @@ from openai_webhooks.errors import InvalidSecret, Unverified
 _TIMESTAMP = re.compile(r"[1-9][0-9]{0,14}")
 
 
+class Headers(Protocol):
+    """The headers of a request: a dict with lower-case names, or the headers of Flask, Starlette or the like."""
+
+    def get(self, name: str, default: str, /) -> str:
+        """Return the value of a header, or the default."""
+
+
 class Signature:
     """The signature headers of a delivery: well-formed and recent, but not yet compared with a key."""
 
     def __init__(self, webhook_id: str, timestamp: str, tokens: list[bytes]) -> None:
-        self._webhook_id = webhook_id
+        self.webhook_id = webhook_id
         self._timestamp = timestamp
         self._tokens = tokens
 
     def matches(self, body: bytes, keys: Iterable[bytes]) -> bool:
         """Return whether one of `keys` signed `body`, the exact bytes of the request."""
         for key in keys:
-            expected = _token(body, self._webhook_id, self._timestamp, key)
+            expected = _token(body, self.webhook_id, self._timestamp, key)
             # Compare the base64 text. Several texts decode to the same bytes, and only one of them is canonical.
             if any(hmac.compare_digest(token, expected) for token in self._tokens):
                 return True
         return False
 
 
-def parse_signature(headers: Mapping[str, str], *, now: int, tolerance: int = 300) -> Signature:
+def parse_signature(headers: Headers, *, now: int, tolerance: int = 300) -> Signature:
     """Read the signature headers of a delivery. This needs no key.
 
-    `headers` have lower-case names, as API Gateway passes them. `now` is in Unix seconds, `tolerance` in seconds.
+    `headers` is a dict with lower-case names, as API Gateway passes it, or the headers of a web framework. `now` is in
+    Unix seconds, `tolerance` in seconds.
     Raises Unverified if a header is missing or malformed, or if the timestamp is more than `tolerance` from `now`.
     """
     webhook_id = headers.get("webhook-id", "")
@@ -56,7 +65,7 @@ def parse_signature(headers: Mapping[str, str], *, now: int, tolerance: int = 30
     return Signature(webhook_id, timestamp, tokens)
 
 
-def verify(body: bytes, headers: Mapping[str, str], *, keys: Iterable[bytes], now: int, tolerance: int = 300) -> None:
+def verify(body: bytes, headers: Headers, *, keys: Iterable[bytes], now: int, tolerance: int = 300) -> None:
     """Verify the signature of a delivery.
 
     `body` is the exact bytes of the request. `keys` come from `decode_secret`. For the other arguments, see

@@ -34,6 +34,8 @@ class Deduplicator:
     def __init__(self, persistence: BasePersistenceLayer, *, hours: int) -> None:
         """`hours` is how long a webhook id is remembered."""
         self._persistence = persistence
+        # `hash_function` here and `key_prefix` below determine the ids of the records. If one of them changes, the next
+        # version forgets all deliveries, and publishes the retries of those again.
         self._config = IdempotencyConfig(expires_after_seconds=hours * 3600, hash_function="sha256")
 
     def start_invocation(self, context: "LambdaContext") -> None:
@@ -70,12 +72,15 @@ class FailOpenPersistence(DynamoDBPersistenceLayer):
 
     After the first failure the table is not called again for the same delivery. `on_failure` is called with the error's
     code.
+
+    The function's role has no permission for GetItem. Powertools needs it only if a failed PutItem does not return the
+    existing record, and DynamoDB always returns it.
     """
 
     def __init__(self, client: "DynamoDBClient", *, table_name: str, on_failure: Callable[[str], None]) -> None:
         super().__init__(table_name=table_name, boto3_client=client)
         self._on_failure = on_failure
-        self._claimed = False
+        self._claimed = False  # of the current delivery: Lambda gives an instance one delivery at a time
 
     def _put_record(self, data_record: DataRecord) -> None:
         self._claimed = False

@@ -10,7 +10,7 @@ from typing import Any
 
 from openai_webhooks import Unverified
 from receiver.receiver import Receiver
-from receiver.rejections import REJECTIONS
+from receiver.rejections import REJECTIONS, rejection_of
 from receiver.telemetry import Telemetry
 
 _REJECTED = tuple(REJECTIONS)
@@ -20,11 +20,12 @@ def respond(request: Mapping[str, Any], receiver: Receiver, telemetry: Telemetry
     """Answer a request. `now` is in Unix seconds."""
     # API Gateway makes the names lower-case; `sam local start-api` passes them as they arrive.
     headers = {name.lower(): value for name, value in (request.get("headers") or {}).items()}
+    # Anyone can send an id of 10 KB, and the log is paid by the byte. OpenAI's ids have 35 characters.
     telemetry.identify(headers.get("webhook-id", "")[:128])
     try:
         outcome = receiver.receive(_body(request), headers, now)
     except _REJECTED as error:
-        rejection = REJECTIONS[type(error)]
+        rejection = rejection_of(error)
         telemetry.rejected(rejection.outcome, reason=str(error))
         return _answer(rejection.status, {"error": rejection.outcome}, rejection.retry_after)
     telemetry.accepted(outcome)

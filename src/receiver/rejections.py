@@ -44,3 +44,8 @@ REJECTIONS: Final[Mapping[type[Exception], Rejection]] = {
     PublishFailed: Rejection("PublishFailed", 503, retry_after=5),
     NotConfigured: Rejection("NotConfigured", 503, retry_after=30),
 }
+
+
+def rejection_of(error: Exception) -> Rejection:
+    """Return the rejection of an exception whose class, or a base class of it, is in REJECTIONS."""
+    return next(REJECTIONS[kind] for kind in type(error).__mro__ if kind in REJECTIONS)

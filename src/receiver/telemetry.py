@@ -18,7 +18,8 @@ _JSON = json.JSONEncoder(separators=(",", ":"))
 class Telemetry:
     """The line of the current delivery. Nothing in it is a secret, a signature or part of a payload.
 
-    `clock` returns seconds, for the duration.
+    One object is enough, because Lambda gives an instance one delivery at a time. `clock` returns seconds, for the
+    duration.
     """
 
     def __init__(self, metrics: Metrics, logger: Logger, clock: Callable[[], float]) -> None:

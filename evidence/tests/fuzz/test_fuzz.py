@@ -83,7 +83,7 @@ def test_unwrap_target_detects_mutant(
     mutant: Callable[[bytes], WebhookEvent], body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unwrap.execute(b"\n\n" + body)
-    monkeypatch.setattr(unwrap, "unwrap", mutant)
+    monkeypatch.setattr(unwrap, "parse_body", mutant)
     with pytest.raises(Finding):
         unwrap.execute(b"\n\n" + body)
 
@@ -92,7 +92,7 @@ def test_unwrap_target_detects_mutant(
     ("mutant", "data", "message"),
     [
         pytest.param(
-            "app.receiver._verify = lambda *_: None",
+            "app.receiver._verify = lambda *_: 'wh_1'",
             FORGED,
             "answered 200 instead of 401",
             id="accepts forgeries",
@@ -103,7 +103,7 @@ def test_unwrap_target_detects_mutant(
             "called [] for a 200",
             id="loses events",
         ),
-        pytest.param("receiver.unwrap = lambda _: 1 / 0", SAMPLE, "ZeroDivisionError", id="raises"),
+        pytest.param("receiver.parse_body = lambda _: 1 / 0", SAMPLE, "ZeroDivisionError", id="raises"),
         pytest.param(
             "bus = app.receiver._bus; to_entry = bus.to_entry; "
             "bus.to_entry = lambda body, event: to_entry(body + b' ', event)",

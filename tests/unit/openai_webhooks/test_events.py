@@ -4,13 +4,13 @@ import json
 import re
 import time
 import traceback
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 import openai_webhooks
-from openai_webhooks import CATALOG, Malformed, WebhookEvent, events, parse, unwrap
+from openai_webhooks import CATALOG, Malformed, WebhookEvent, events, parse, parse_body
 from openai_webhooks.models import TypedEvent
 
 CANARY = "c4n4ry"
@@ -70,7 +70,7 @@ def response_completed(**changes: Any) -> dict[str, Any]:
 )
 def test_invalid_body_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed):
-        unwrap(body)
+        parse_body(body)
 
 
 @pytest.mark.parametrize(
@@ -86,21 +86,21 @@ def test_invalid_body_is_malformed(body: bytes) -> None:
 )
 def test_event_of_unknown_type_is_kept(event_type: str) -> None:
     fields = response_completed(type=event_type, created_at="soon", data=[{"n": None}, 1.5, "☃"], drift=1, _drift=2)
-    event = unwrap(json.dumps(fields).encode())
+    event = parse_body(json.dumps(fields).encode())
     assert type(event) is WebhookEvent
     assert event.type == event_type
     assert event.drift is None
     assert event.model_dump() == fields
 
 
-@pytest.mark.parametrize("event_type", sorted(CATALOG))
-def test_event_without_fields_is_kept_with_drift(event_type: str) -> None:
-    event = unwrap(json.dumps({"type": event_type}).encode())
-    assert type(event) is WebhookEvent
-    assert event.drift
-    assert event.drift.startswith("id: missing; created_at: missing; ")
-    assert "data: missing" in event.drift
-    assert event.model_dump() == {"type": event_type}
+def test_event_without_fields_is_kept_with_drift() -> None:
+    for event_type in CATALOG:
+        event = parse_body(json.dumps({"type": event_type}).encode())
+        assert type(event) is WebhookEvent, event_type
+        assert event.drift, event_type
+        assert event.drift.startswith("id: missing; created_at: missing; "), event_type
+        assert "data: missing" in event.drift, event_type
+        assert event.model_dump() == {"type": event_type}
 
 
 @pytest.mark.parametrize(
@@ -136,14 +136,14 @@ def test_event_without_fields_is_kept_with_drift(event_type: str) -> None:
     ],
 )
 def test_drift_names_fields_without_values(fields: dict[str, Any], drift: str) -> None:
-    event = unwrap(json.dumps(fields).encode())
+    event = parse_body(json.dumps(fields).encode())
     assert type(event) is WebhookEvent
     assert event.drift == drift
     assert event.model_dump() == fields
 
 
 def test_event_of_known_type_is_typed() -> None:
-    event = unwrap(json.dumps(response_completed()).encode())
+    event = parse_body(json.dumps(response_completed()).encode())
     assert isinstance(event, openai_webhooks.ResponseCompletedWebhookEvent)
     assert event.drift is None
     assert (event.object, event.created_at, event.data.id) == ("event", 1750287018, "resp_abc123")
@@ -162,7 +162,7 @@ def test_event_of_known_type_is_typed() -> None:
 def test_hostile_body_is_rejected_within_a_second(body: bytes) -> None:
     start = time.perf_counter()
     with pytest.raises(Malformed):
-        unwrap(body)
+        parse_body(body)
     assert time.perf_counter() - start < 1
 
 
@@ -174,9 +174,9 @@ def test_hostile_body_is_rejected_within_a_second(body: bytes) -> None:
         pytest.param("[" * 199 + "0" + "]" * 199, id="200 levels"),
     ],
 )
-def test_large_body_is_unwrapped_within_two_seconds(n: str) -> None:
+def test_large_body_is_parsed_within_two_seconds(n: str) -> None:
     start = time.perf_counter()
-    event = unwrap(b'{"type": "t", "n": %b}' % n.encode())
+    event = parse_body(b'{"type": "t", "n": %b}' % n.encode())
     assert time.perf_counter() - start < 2
     assert event.model_dump() == {"type": "t", "n": json.loads(n)}
 
@@ -196,7 +196,7 @@ JSON = st.recursive(
 )
 def test_no_field_is_lost(event_type: str, fields: dict[str, Any]) -> None:
     fields |= {"type": event_type}
-    event = unwrap(json.dumps(fields).encode())
+    event = parse_body(json.dumps(fields).encode())
     assert event.model_dump(exclude_unset=True) == fields
 
 
@@ -212,7 +212,7 @@ def test_no_field_is_lost(event_type: str, fields: dict[str, Any]) -> None:
 )
 def test_error_hides_body(body: str) -> None:
     with pytest.raises(Malformed) as caught:
-        unwrap(body.encode())
+        parse_body(body.encode())
     assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 
@@ -227,10 +227,10 @@ def test_error_hides_body(body: str) -> None:
         pytest.param(response_completed(data=None), id="drifted"),
     ],
 )
-def test_parse_returns_the_event_that_unwrap_returns(fields: dict[str, Any]) -> None:
-    event, unwrapped = parse(fields), unwrap(json.dumps(fields).encode())
-    assert event == unwrapped
-    assert event.drift == unwrapped.drift
+def test_detail_and_body_are_the_same_event(fields: dict[str, Any]) -> None:
+    event, of_body = parse(fields), parse_body(json.dumps(fields).encode())
+    assert event == of_body
+    assert event.drift == of_body.drift
 
 
 @pytest.mark.parametrize(
@@ -253,27 +253,20 @@ def test_invalid_detail_is_malformed(detail: object) -> None:
 # --- The catalog
 
 
-def type_of(event_class: type[TypedEvent]) -> str:
-    (event_type,) = get_args(event_class.model_fields["type"].annotation)
-    assert isinstance(event_type, str)
-    return event_type
-
-
-def test_catalog_lists_each_event_class_under_its_type() -> None:
+def test_catalog_has_each_event_class() -> None:
     defined = {
-        (type_of(value), name)
-        for name, value in vars(events).items()
+        value.__name__: value
+        for value in vars(events).values()
         if isinstance(value, type) and issubclass(value, TypedEvent) and value.__module__ == events.__name__
     }
-    listed = {(event_type, event_class.__name__) for event_type, event_class in CATALOG.items()}
-    assert not defined - listed, f"CATALOG lacks {sorted(defined - listed)}"
-    assert not listed - defined, f"CATALOG has entries without a class of that type: {sorted(listed - defined)}"
+    listed = [event_class.__name__ for event_class in CATALOG.values()]
+    assert sorted(listed) == sorted(defined)
 
 
-@pytest.mark.parametrize("event_type", sorted(CATALOG))
-def test_event_class_is_named_documented_and_exported(event_type: str) -> None:
-    event_class = CATALOG[event_type]
-    camel_case = "".join(word.capitalize() for word in re.split(r"[._]", event_type))
-    assert event_class.__name__ == f"{camel_case}WebhookEvent"
-    assert event_class.__doc__
-    assert vars(openai_webhooks).get(event_class.__name__) is event_class
+def test_event_class_is_named_for_its_type_documented_and_exported() -> None:
+    for event_type, event_class in CATALOG.items():
+        camel_case = "".join(word.capitalize() for word in re.split(r"[._]", event_type))
+        assert event_class.__name__ == f"{camel_case}WebhookEvent"
+        assert event_class.__doc__, event_type
+        assert vars(openai_webhooks).get(event_class.__name__) is event_class
+        assert event_class.model_config.get("defer_build"), event_type  # a cold start builds only what it needs

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, EndpointConnectionError, ReadTime
 from botocore.stub import Stubber
 from hypothesis import given, strategies
 
-from openai_webhooks import unwrap
+from openai_webhooks import parse_body
 from receiver.bus import MAX_ENTRY_BYTES, EventBus
 from receiver.rejections import PublishFailed, TooLarge
 
@@ -43,7 +43,7 @@ def eventbridge() -> Iterator["EventBridgeClient"]:
 
 def to_entry(body: bytes, *, source: str = "openai.com") -> Any:
     # Without a client: an entry is made without a call.
-    return EventBus(None, name="a-bus", source=source).to_entry(body, unwrap(body))  # type: ignore[arg-type]
+    return EventBus(None, name="a-bus", source=source).to_entry(body, parse_body(body))  # type: ignore[arg-type]
 
 
 class TestEntry:
