@@ -54,6 +54,11 @@ def test_wheel_needs_only_pydantic_and_python_3_11(wheel: ZipFile) -> None:
     assert metadata["Requires-Python"] == ">=3.11"
 
 
+def test_description_of_wheel_is_page_of_library(wheel: ZipFile) -> None:
+    (path,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    assert wheel.read(path).decode().endswith((ROOT / "docs/guide/library.md").read_text())
+
+
 # --- Imports
 
 
