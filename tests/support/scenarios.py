@@ -11,7 +11,6 @@ from tests.support.receiver_instance import (
     OTHER_SECRET,
     SECRET,
     SECRET_ARN,
-    Answer,
     ReceiverInstance,
     environment,
 )
@@ -39,24 +38,6 @@ class Scenario:
     """What Lambda is called with, if it is not a delivery."""
     meets: Meets = lambda _receiver, _aws: None
     settings: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Played:
-    """A scenario, and what happened. The log level is DEBUG."""
-
-    scenario: Scenario
-    request: dict[str, Any]
-    answer: Answer
-    operations: list[str]
-    """The calls to AWS, in order, including those of `meets`."""
-    arrived: list[dict[str, Any]]
-    records: list[dict[str, Any]]
-    stderr: str
-    written: str
-    """Everything that the function and any logger of the process wrote."""
-    raised: BaseException | None
-    """What the function turned into a status."""
 
 
 def _let_keys_expire(receiver: ReceiverInstance, aws: InMemoryAws) -> None:
