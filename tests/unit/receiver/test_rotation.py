@@ -87,28 +87,25 @@ def every(interval: int, *, since: int) -> Iterator[int]:
         yield from range(change + since, change + 700, interval)
 
 
-@pytest.mark.parametrize("signed", SIGNED)
 @pytest.mark.parametrize("stored", STORED)
-def test_no_schedule_refuses_a_delivery(stored: str, signed: str, vault: Vault) -> None:
-    """For any age of the known keys when B is stored, and however often deliveries arrive."""
-    assert {
-        (age, interval): seconds
-        for age in (0, 1, 9, 10, 299, 300)
-        for interval in (1, 11, 301)
-        if (seconds := refused(vault, STORED[stored], SIGNED[signed], every(interval, since=-age)))
-    } == {}
+def test_no_schedule_refuses_a_delivery(stored: str, vault: Vault) -> None:
+    """For new and old keys when B is stored, and for frequent and rare deliveries."""
+    for name, signed in SIGNED.items():
+        for age, interval in ((0, 1), (10, 11), (299, 11), (300, 301)):
+            seconds = refused(vault, STORED[stored], signed, every(interval, since=-age))
+            assert seconds == [], f"{name}, keys {age} s old, a delivery each {interval} s"
 
 
-@pytest.mark.parametrize("signed", SIGNED)
 @pytest.mark.parametrize("stored", STORED)
-def test_new_instance_refuses_no_delivery(stored: str, signed: str, vault: Vault) -> None:
-    for second in every(59, since=-1):
-        assert refused(vault, STORED[stored], SIGNED[signed], [second]) == []
+def test_new_instance_refuses_no_delivery(stored: str, vault: Vault) -> None:
+    for name, signed in SIGNED.items():
+        for second in every(233, since=-1):
+            assert refused(vault, STORED[stored], signed, [second]) == [], name
 
 
 def test_flood_of_forgeries_finds_pending_secret(vault: Vault) -> None:
     """The forgeries use up the refreshes. One of these finds B, which is pending for 10 s."""
-    for second in range(-1000, 1000):
+    for second in range(-400, 400):
         if second == -10:
             add_pending(vault)
         if second == 0:
@@ -119,7 +116,7 @@ def test_flood_of_forgeries_finds_pending_secret(vault: Vault) -> None:
 
 
 def test_flood_of_forgeries_delays_a_rotation_by_ten_seconds_at_most(vault: Vault) -> None:
-    for phase in range(10):
+    for phase in (0, 1, 5, 9):
         vault.stages = {"AWSCURRENT": A}
         vault.start_instance()
         refused = []
@@ -139,12 +136,12 @@ def test_one_forged_or_early_delivery_does_not_delay_a_rotation(vault: Vault) ->
     assert vault.accepts(B, NOW)
 
 
-@pytest.mark.parametrize("lead", [2, 5, 9, 10, 11, 3600])
+@pytest.mark.parametrize("lead", [2, 9, 10, 11])
 def test_secret_used_before_it_is_stored_is_refused_for_ten_seconds_at_most(lead: int, vault: Vault) -> None:
     """OpenAI signs with B, and nothing else, once a second, `lead` seconds before B is stored."""
     assert vault.accepts(A, NOW - lead - 1)
     refused = []
-    for second in range(-lead, 1000):
+    for second in range(-lead, 400):
         if second == 0:
             vault.put(B)
         if not vault.accepts(B, NOW + second):
@@ -168,10 +165,10 @@ def test_secret_before_the_previous_one_is_refused(vault: Vault) -> None:
 
 @pytest.mark.parametrize("stage", ["AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"])
 def test_removed_secret_is_refused_after_five_minutes(stage: str, vault: Vault) -> None:
-    for age in (0, 1, 9, 10, 150, 299, 300):
+    for age in (0, 10, 299, 300):
         vault.stages = {"AWSCURRENT": B, stage: A}
         vault.start_instance()
         assert vault.accepts(A, NOW - age)
         vault.stages = {"AWSCURRENT": B}
-        accepted = [second for second in range(1000) if vault.accepts(A, NOW + second)]
+        accepted = [second for second in range(400) if vault.accepts(A, NOW + second)]
         assert max(accepted, default=0) < 300

@@ -29,22 +29,14 @@ def vault() -> Vault:
     return vault
 
 
-class TestCached:
+class TestLoad:
     def test_reads_current_secret_every_five_minutes(self, vault: Vault) -> None:
         for now in range(NOW, NOW + 900):
             assert vault.keys.load(now) == [decode_secret(A)]
             assert vault.new_reads() == (["AWSCURRENT"] if (now - NOW) % 300 == 0 else [])
 
-    @pytest.mark.parametrize(
-        "value",
-        [
-            pytest.param(f"{A} {B} {C}", id="spaces"),
-            pytest.param(f"{A}\n{B}\n{C}\n", id="lines"),
-            pytest.param(f"\r\n  {A}\r\n\t{B}  {C}", id="any white space"),
-        ],
-    )
-    def test_several_secrets_keep_their_order(self, value: str, vault: Vault) -> None:
-        vault.stages["AWSCURRENT"] = value
+    def test_several_secrets_keep_their_order(self, vault: Vault) -> None:
+        vault.stages["AWSCURRENT"] = f"\r\n  {A}\r\n\t{B}  {C}\n"
         assert vault.keys.load(NOW) == [decode_secret(secret) for secret in (A, B, C)]
 
     def test_new_value_replaces_old_at_next_read(self, vault: Vault) -> None:
@@ -55,15 +47,15 @@ class TestCached:
         assert vault.accepts(B, NOW + 300)
 
 
-class TestRefreshed:
+class TestRefresh:
     def test_unknown_key_reads_every_stage(self, vault: Vault) -> None:
         assert vault.accepts(A, NOW)
         vault.new_reads()
         assert not vault.accepts(FORGED, NOW + 1)
         assert vault.new_reads() == REFRESH
 
-    @pytest.mark.parametrize("interval", [1, 3, 4, 6, 11])
-    def test_runs_at_most_twice_in_any_ten_seconds(self, interval: int, vault: Vault) -> None:
+    @pytest.mark.parametrize("interval", [1, 4, 11])
+    def test_refresh_runs_at_most_twice_in_any_ten_seconds(self, interval: int, vault: Vault) -> None:
         vault.keys.load(NOW)
         vault.new_reads()
         refreshes = []
@@ -73,7 +65,7 @@ class TestRefreshed:
                 refreshes.append(now - NOW)
         assert all(third - first >= 10 for first, third in zip(refreshes, refreshes[2:], strict=False))
         # And as often as that.
-        assert len(refreshes) == {1: 180, 3: 150, 4: 150, 6: 150, 11: 82}[interval]
+        assert len(refreshes) == {1: 180, 4: 150, 11: 82}[interval]
 
     def test_second_refresh_needs_no_wait(self, vault: Vault) -> None:
         assert not vault.accepts(FORGED, NOW)
@@ -111,19 +103,12 @@ class TestRefreshed:
         assert vault.accepts(B, NOW + 300)
         assert vault.new_reads() == ["AWSCURRENT", *REFRESH]
 
-    def test_removed_secret_is_forgotten(self, vault: Vault) -> None:
-        vault.stages["AWSPREVIOUS"] = B
-        assert vault.accepts(B, NOW)
-        del vault.stages["AWSPREVIOUS"]
-        accepted = [now - NOW for now in range(NOW, NOW + 3600) if vault.accepts(B, now)]
-        assert max(accepted) < 300 + 10
-
     @pytest.mark.parametrize("stage", OTHER_STAGES)
-    @pytest.mark.parametrize("value", [PLACEHOLDER, "", " "])
+    @pytest.mark.parametrize("value", [PLACEHOLDER, ""])
     def test_stage_without_secret_is_ignored(self, stage: str, value: str, vault: Vault) -> None:
         vault.stages |= dict.fromkeys(OTHER_STAGES, B) | {stage: value}
         assert vault.accepts(B, NOW)
-        assert vault.failures == []
+        assert (vault.failures, vault.malformed) == ([], [])
 
 
 class TestFailure:
@@ -131,17 +116,17 @@ class TestFailure:
         assert vault.accepts(A, NOW)
         vault.fails = lambda _: "InternalServiceError"
         vault.new_reads()
-        for now in range(NOW, NOW + 3600):
+        for now in range(NOW, NOW + 900):
             assert vault.accepts(A, now)
         # When they are due, and a minute after each failure.
-        assert vault.new_reads() == ["AWSCURRENT"] * 55
-        assert len(vault.failures) == 55
+        assert vault.new_reads() == ["AWSCURRENT"] * 10
+        assert len(vault.failures) == 10
 
     def test_known_keys_of_other_stages_stay_in_use(self, vault: Vault) -> None:
         vault.stages["AWSPREVIOUS"] = B
         assert vault.accepts(B, NOW)
         vault.fails = lambda _: "InternalServiceError"
-        for now in range(NOW, NOW + 3600):
+        for now in range(NOW, NOW + 900):
             assert vault.accepts(B, now)
 
     @pytest.mark.parametrize("stage", OTHER_STAGES)
@@ -209,7 +194,7 @@ class TestMalformed:
             ),
         ],
     )
-    def test_valid_values_are_used(self, value: str, problems: list[str], vault: Vault) -> None:
+    def test_valid_values_among_malformed_are_used(self, value: str, problems: list[str], vault: Vault) -> None:
         vault.stages["AWSCURRENT"] = value
         assert vault.keys.load(NOW) == [decode_secret(A)]
         assert len(vault.malformed) == len(problems)
@@ -222,11 +207,6 @@ class TestMalformed:
         vault.stages[stage] = f"{B} canary"
         assert vault.accepts(B, NOW)
         assert [problem.partition(":")[0] for problem in vault.malformed] == [f"value 2 of {stage}"]
-
-    def test_placeholder_of_other_stages_is_not_reported(self, vault: Vault) -> None:
-        vault.stages["AWSPREVIOUS"] = PLACEHOLDER
-        assert not vault.accepts(FORGED, NOW)
-        assert vault.malformed == []
 
 
 class TestNoKey:

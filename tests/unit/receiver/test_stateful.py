@@ -147,7 +147,7 @@ def test_every_outcome_is_as_the_model_says(receiver: ReceiverInstance, aws: InM
             database=None,
             deadline=None,
             derandomize=True,
-            max_examples=150,
+            max_examples=100,
             stateful_step_count=20,
             suppress_health_check=list(HealthCheck),
         ),
