@@ -44,7 +44,7 @@ def handle(app: ModuleType) -> Callable[[dict[str, Any]], Answer]:
     return handle
 
 
-def test_published_then_duplicate(
+def test_handler_publishes_once(
     handle: Callable[[dict[str, Any]], Answer], sender: ReceiverInstance, stack: MotoStack
 ) -> None:
     first = handle(sender.delivery(webhook_id="wh_1"))
@@ -78,7 +78,7 @@ def test_forgery_and_malformed_body_are_rejected(
     assert (handle(forged).status, handle(sender.delivery(b"[]")).status) == (401, 400)
 
 
-def test_metrics_are_in_the_namespace_of_the_stack(
+def test_metrics_have_the_namespace_of_the_stack(
     handle: Callable[[dict[str, Any]], Answer], sender: ReceiverInstance, stack: MotoStack
 ) -> None:
     line = handle(sender.delivery(webhook_id="wh_3")).line

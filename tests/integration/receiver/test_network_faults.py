@@ -14,7 +14,7 @@ from tests.support.moto_stack import CREDENTIALS, MotoStack
 from tests.support.receiver_instance import EVENT_ID, Clock, ReceiverInstance, ids
 
 BUDGET: Final = 5  # seconds for an answer
-FAULTS: Final = ["throttled", "error 500", "bad gateway", "refused", "reset", "hangs", "answer lost"]
+FAULTS: Final = ["throttled", "bad gateway", "refused", "reset", "answer lost"]
 
 # The status of a delivery while a service fails.
 STATUS: Final = {"secretsmanager": 503, "dynamodb": 200, "events": 503}

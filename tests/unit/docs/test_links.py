@@ -4,8 +4,6 @@ import re
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 from tests.support.paths import ROOT
 
 DOCUMENTS: Final = sorted(
@@ -23,39 +21,32 @@ NAMED_TARGET: Final = re.compile(r"(?<![\w/.-])make ([a-z][a-zA-Z0-9-]*)")
 ROOMS: Final = ("cli", "examples", "evidence")
 """Folders that an adopter can delete."""
 
-by_name = pytest.mark.parametrize("document", DOCUMENTS, ids=[path.relative_to(ROOT).as_posix() for path in DOCUMENTS])
+
+def test_links_resolve() -> None:
+    broken = {
+        f"{document.relative_to(ROOT)}: {link}"
+        for document in DOCUMENTS
+        for link in relative_links(document)
+        if not resolves(document, link)
+    }
+    assert not broken, "\n".join(sorted(broken))
 
 
-@by_name
-def test_links_resolve(document: Path) -> None:
-    assert [link for link in relative_links(document) if not resolves(document, link)] == []
-
-
-@by_name
-def test_make_targets_exist(document: Path) -> None:
-    text = document.read_text()
-    code = "\n".join([*FENCED.findall(text), *CODE.findall(FENCED.sub("", text))])
+def test_make_targets_exist() -> None:
     makefiles = "".join(path.read_text() for path in [ROOT / "Makefile", *ROOT.glob("*/Makefile")])
+    known = set(TARGET.findall(makefiles))
+    unknown = {
+        f"{document.relative_to(ROOT)}: make {name}"
+        for document in DOCUMENTS
+        for name in named_targets(document)
+        if name not in known and not name.startswith("deploy-")
+    }
+    assert not unknown or not all((ROOT / room).exists() for room in ROOMS), "\n".join(sorted(unknown))
 
-    named = {name for name in NAMED_TARGET.findall(code) if not name.startswith("deploy-")}
-    unknown = named - set(TARGET.findall(makefiles))
-    assert not unknown or not all((ROOT / room).exists() for room in ROOMS)
 
-
-@pytest.mark.parametrize(
-    ("heading", "anchor"),
-    [
-        ("Raise the limits", "raise-the-limits"),
-        (
-            "EventBridge's classic bus, not yet the Custom Event Bus",
-            "eventbridges-classic-bus-not-yet-the-custom-event-bus",
-        ),
-        ("Why not `client.webhooks.unwrap()`?", "why-not-clientwebhooksunwrap"),
-        ("sam local", "sam-local"),
-    ],
-)
-def test_anchor_is_as_github_makes_it(heading: str, anchor: str) -> None:
-    assert to_anchor(heading) == anchor
+def named_targets(document: Path) -> set[str]:
+    text = document.read_text()
+    return set(NAMED_TARGET.findall("\n".join([*FENCED.findall(text), *CODE.findall(FENCED.sub("", text))])))
 
 
 def relative_links(document: Path) -> list[str]:

@@ -2,8 +2,6 @@
 
 import ast
 
-import pytest
-
 import openai_webhooks
 from openai_webhooks import WebhookError, errors
 from tests.support.paths import ROOT
@@ -14,14 +12,10 @@ ERRORS = {
 MODULES = sorted((ROOT / "src/openai_webhooks").glob("*.py"))
 
 
-@pytest.mark.parametrize("name", ERRORS)
-def test_error_derives_from_webhook_error(name: str) -> None:
-    assert issubclass(ERRORS[name], WebhookError)
-
-
-@pytest.mark.parametrize("name", ERRORS)
-def test_error_is_exported(name: str) -> None:
-    assert vars(openai_webhooks).get(name) is ERRORS[name]
+def test_errors_are_exported_and_have_one_base_class() -> None:
+    for name, error in ERRORS.items():
+        assert issubclass(error, WebhookError), name
+        assert vars(openai_webhooks).get(name) is error, name
 
 
 def test_package_raises_each_error_and_no_other() -> None:

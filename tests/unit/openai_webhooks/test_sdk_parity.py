@@ -35,8 +35,7 @@ def type_of(event: type[BaseModel]) -> str:
 EXPORTED = [
     e for name, e in vars(openai.types.webhooks).items() if isinstance(e, type) and name.endswith("WebhookEvent")
 ]
-SDK: dict[str, type[BaseModel]] = {type_of(event): event for event in [*leaves(UnwrapWebhookEvent), *EXPORTED]}
-EVERY_SDK_EVENT = [pytest.param(event, id=event_type) for event_type, event in sorted(SDK.items())]
+SDK: dict[str, type[openai.BaseModel]] = {type_of(event): event for event in [*leaves(UnwrapWebhookEvent), *EXPORTED]}
 
 
 def shape(annotation: Any) -> Any:
@@ -98,37 +97,29 @@ def test_only_video_types_have_no_sdk_class() -> None:
     assert CATALOG.keys() - SDK.keys() == {"video.completed", "video.failed"}
 
 
-@pytest.mark.parametrize("sdk", EVERY_SDK_EVENT)
-def test_class_has_sdk_name_and_fields(sdk: type[BaseModel]) -> None:
-    ours = getattr(openai_webhooks, sdk.__name__)
-    assert type_of(ours) == type_of(sdk)
-    assert shape(ours) == shape(sdk) | OPTIONAL_OBJECT
+def test_class_has_sdk_name_and_fields() -> None:
+    for event_type, sdk in SDK.items():
+        ours = getattr(openai_webhooks, sdk.__name__)
+        assert type_of(ours) == event_type
+        assert shape(ours) == shape(sdk) | OPTIONAL_OBJECT, event_type
 
 
 @pytest.mark.parametrize("depth", get_args(Depth))
-@pytest.mark.parametrize("sdk", EVERY_SDK_EVENT)
-def test_event_survives_round_trip_with_sdk(sdk: type[openai.BaseModel], depth: Depth) -> None:
-    fields = sample(sdk, depth)
-    event = parse(fields)
-    assert event.drift is None
-    assert type(event).__name__ == sdk.__name__
-    assert event.model_dump(exclude_unset=True) == fields
-    assert sdk.model_validate(fields).to_dict() == fields
-    assert sdk.model_validate(event.model_dump(exclude_unset=True)).to_dict() == fields
-    assert parse(sdk.model_validate(fields).to_dict()) == event
+def test_event_survives_round_trip_with_sdk(depth: Depth) -> None:
+    for sdk in SDK.values():
+        fields = sample(sdk, depth)
+        event = parse(fields)
+        assert event.drift is None, sdk
+        assert type(event).__name__ == sdk.__name__
+        assert event.model_dump(exclude_unset=True) == fields
+        assert sdk.model_validate(fields).to_dict() == fields
+        assert sdk.model_validate(event.model_dump(exclude_unset=True)).to_dict() == fields
+        assert parse(sdk.model_validate(fields).to_dict()) == event
 
 
-@pytest.mark.parametrize("sdk", EVERY_SDK_EVENT)
-def test_event_without_object_is_typed(sdk: type[BaseModel]) -> None:
-    fields = sample(sdk, "full")
-    del fields["object"]
-    assert type(parse(fields)) is CATALOG[type_of(sdk)]
-    assert type(parse(fields | {"object": None})) is CATALOG[type_of(sdk)]
-
-
-def test_samples_differ_by_depth() -> None:
-    """The round trips depend on it."""
-    minimal, null, full = (sample(SDK["live.transport.incoming"], depth) for depth in get_args(Depth))
-    assert minimal["data"].keys() < full["data"].keys()
-    assert (null["data"]["sip_media_security"], full["data"]["sip_media_security"]) == (None, "rtp")
-    assert full["data"]["sip_headers"][1]["name"] == "text of event.data.sip_headers[1].name"
+def test_event_without_object_is_typed() -> None:
+    for event_type, sdk in SDK.items():
+        fields = sample(sdk, "full")
+        del fields["object"]
+        assert type(parse(fields)) is CATALOG[event_type], event_type
+        assert type(parse(fields | {"object": None})) is CATALOG[event_type], event_type

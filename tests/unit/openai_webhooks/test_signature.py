@@ -409,7 +409,7 @@ DELIVERY_HEADERS = st.fixed_dictionaries(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=500)
+@settings(derandomize=True, deadline=None, max_examples=200)
 @given(body=st.binary() | st.just(BODY), any_headers=st.dictionaries(ANY_TEXT, ANY_TEXT) | DELIVERY_HEADERS)
 def test_any_delivery_is_accepted_or_unverified(body: bytes, any_headers: dict[str, str]) -> None:
     with contextlib.suppress(Unverified):

@@ -10,7 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import BotoCoreError, EndpointConnectionError, ReadTimeoutError
 from botocore.stub import Stubber
-from hypothesis import given, strategies
+from hypothesis import given, settings, strategies
 
 from openai_webhooks import parse_body
 from receiver.bus import MAX_ENTRY_BYTES, EventBus
@@ -47,7 +47,7 @@ def to_entry(body: bytes, *, source: str = "openai.com") -> Any:
 
 
 class TestEntry:
-    def test_fields(self) -> None:
+    def test_entry_has_type_body_and_time(self) -> None:
         assert to_entry(BODY) == {
             "EventBusName": "a-bus",
             "Source": "openai.com",
@@ -72,6 +72,7 @@ class TestEntry:
     def test_detail_is_the_body_verbatim(self, body: str) -> None:
         assert to_entry(body.encode())["Detail"] == body
 
+    @settings(derandomize=True, deadline=None, max_examples=50)
     @given(
         fields=strategies.dictionaries(
             strategies.text(), strategies.text() | strategies.integers() | strategies.none() | strategies.booleans()
@@ -141,7 +142,7 @@ class TestPublish:
         with Stubber(eventbridge) as stub:
             yield stub
 
-    def test_returns_id_of_eventbridge(self, bus: EventBus, stub: Stubber) -> None:
+    def test_publish_returns_id_of_eventbridge(self, bus: EventBus, stub: Stubber) -> None:
         entry = to_entry(BODY)
         answer = {"FailedEntryCount": 0, "Entries": [{"EventId": "id-of-eventbridge"}]}
         stub.add_response("put_events", answer, {"Entries": [entry]})
@@ -164,7 +165,7 @@ class TestPublish:
         stub.add_response("put_events", {"FailedEntryCount": failed, "Entries": [result]})
         self.assert_fails(bus, code)
 
-    @pytest.mark.parametrize("code", ["ValidationException", "ThrottlingException", "AccessDeniedException", "413"])
+    @pytest.mark.parametrize("code", ["ValidationException", "413"])
     def test_refused_call_failed(self, code: str, bus: EventBus, stub: Stubber) -> None:
         stub.add_client_error("put_events", code, "1 validation error detected: Value 'canary-7d1f' at 'entries'")
         self.assert_fails(bus, code)

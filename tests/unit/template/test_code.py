@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 from receiver.receiver import Outcome
 from receiver.rejections import REJECTIONS
@@ -17,8 +17,6 @@ from tests.support.templates import RECEIVER, receiver_environment
 SOURCES: Final = sorted((ROOT / "src").rglob("*.py"))
 POWERTOOLS: Final = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"}
 BOTOCORE: Final = {"AWS_ENDPOINT_URL"}
-LOGGING_AND_TRACING: Final = {"logs", "xray"}
-"""Services that Lambda itself calls with the function's role."""
 
 
 def test_template_sets_variables_that_receiver_reads() -> None:
@@ -58,16 +56,6 @@ def test_artifact_keeps_services_that_code_calls() -> None:
     assert set(artifact.SERVICES) == services_called()
 
 
-def test_role_allows_services_that_code_calls() -> None:
-    stack = RECEIVER.at(Tracing="true")
-    [policy] = stack.properties("ReceiverRole")["Policies"]
-    statements = stack.value(policy["PolicyDocument"]["Statement"])
-    actions = [action for statement in statements for action in as_list(statement["Action"])]
-
-    # boto3's names of these services are the prefixes of their actions.
-    assert {action.split(":")[0] for action in actions} - LOGGING_AND_TRACING == services_called()
-
-
 def test_dashboard_shows_every_counted_metric() -> None:
     body, _ = RECEIVER.defaults.properties("Dashboard")["DashboardBody"]["Fn::Sub"]
     rows = [row for widget in json.loads(body)["widgets"] for row in widget["properties"].get("metrics", [])]
@@ -76,13 +64,13 @@ def test_dashboard_shows_every_counted_metric() -> None:
 
 
 def test_alarms_watch_counted_metrics() -> None:
-    stack = RECEIVER.defaults
-    alarms = stack.value(stack.of("CloudWatch::Alarm"))
+    stack, name = RECEIVER.defaults, {"AWS::StackName": "name-of-stack"}
+    alarms = stack.value(stack.of("CloudWatch::Alarm"), name)
     watched = {
         metric["MetricName"]
         for alarm in alarms.values()
         for metric in [alarm, *(query.get("MetricStat", {}).get("Metric", {}) for query in alarm.get("Metrics", []))]
-        if metric.get("Namespace") == receiver_environment()["POWERTOOLS_METRICS_NAMESPACE"]
+        if metric.get("Namespace") == receiver_environment(name)["POWERTOOLS_METRICS_NAMESPACE"]
     }
 
     assert watched
@@ -145,7 +133,3 @@ def clients_made(file: Path) -> Iterator[str]:
                 args=[ast.Constant(value=str(service)), *_],
             ):
                 yield service
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""Updates of the stack with other parameters: what they change, and what they never touch."""
+"""Updates of the stack: what they never touch, and when they publish a new version of the function."""
 
 import re
 from typing import Any, Final
@@ -11,43 +11,6 @@ from tests.support.templates import RECEIVER
 KEPT: Final = ("SigningSecret", "DeliveriesTable")
 """The secret, and the record of what was published. No update may replace or delete them."""
 PLACEHOLDER: Final = RECEIVER.defaults.properties("SigningSecret")["SecretString"]
-
-CHANGES: Final = {
-    "Alarms": "enabled",
-    "AlarmTopicArn": "arn:aws:sns:us-east-1:111122223333:ops",
-    "Architecture": "arm64",
-    "ArchiveRetentionDays": "0",
-    "CertificateArn": "arn:aws:acm:us-east-1:111122223333:certificate/1",
-    "DeduplicationHours": "720",
-    "DomainName": "hooks.example.com",
-    "EventBusName": "team",
-    "EventSource": "mine",
-    "GradualDeployment": "true",
-    "HostedZoneId": "Z1",
-    "LogLevel": "DEBUG",
-    "LogRetentionDays": "1",
-    "MemorySize": "1024",
-    "PlatformLogs": "true",
-    "SnapStart": "PublishedVersions",
-    "SubscriberAccounts": "111122223333",
-    "ThrottlingBurst": "1",
-    "ThrottlingRate": "1",
-    "TimestampToleranceSeconds": "60",
-    "Tracing": "true",
-}
-
-
-def test_every_parameter_has_change() -> None:
-    assert RECEIVER.read()["Parameters"].keys() == CHANGES.keys()
-
-
-@pytest.mark.parametrize(
-    "changed", [{name: value} for name, value in CHANGES.items()] + [CHANGES], ids=[*CHANGES, "all"]
-)
-def test_update_keeps_secret_and_table(changed: dict[str, str]) -> None:
-    before, after = RECEIVER.defaults.resources, RECEIVER.at(**changed).resources
-
-    assert {name: after[name] for name in KEPT} == {name: before[name] for name in KEPT}
 
 
 @pytest.mark.parametrize("name", KEPT)
