@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import re
 import sysconfig
 import time
@@ -15,7 +14,6 @@ import time_machine
 
 from tests.support.canaries import CANARY_BODY, leaks
 from tests.support.lambda_runtime import Instance, InvocationError
-from tests.support.log_capture import every_log, text
 from tests.support.moto_stack import MotoStack
 from tests.support.paths import ROOT
 from tests.support.receiver_instance import OTHER_SECRET, Clock, ReceiverInstance
@@ -65,14 +63,6 @@ def test_nothing_leaks_with_every_setting_on(stack: MotoStack, real_clock: Clock
     for logger in ("aws_lambda_powertools.utilities.idempotency", "urllib3.connectionpool"):
         assert re.search(rf'"level": "DEBUG".*"logger": "{logger}', written)
     assert [leaks(written + "".join([*answers, error]), request) for request in requests[:-1]] == [[]] * 5
-
-
-def test_leak_in_debug_log_of_botocore_would_be_found(stack: MotoStack, clock: Clock) -> None:
-    receiver = ReceiverInstance(stack, clock, stack.settings)
-    with every_log() as records:
-        logging.getLogger("botocore").setLevel(logging.DEBUG)
-        assert receiver.deliver(webhook_id="wh_debug").status == 200
-    assert {"a payload", "the id of an event", "the signing secret"} <= set(leaks(text(records)))
 
 
 async def invoke(requests: list[dict[str, Any]], environment: dict[str, str], log: Path) -> list[str]:

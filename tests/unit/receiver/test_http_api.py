@@ -100,12 +100,6 @@ class TestLine:
 
 
 class TestErrors:
-    def test_error_of_table_is_named(self, receiver: ReceiverInstance) -> None:
-        receiver.refuse("PutItem", "ProvisionedThroughputExceededException")
-        [error] = receiver.deliver().errors
-        assert (error["level"], error["reason"]) == ("ERROR", "ProvisionedThroughputExceededException")
-        assert error["webhook_id"] == WEBHOOK_ID
-
     def test_error_of_refresh_is_named(self, receiver: ReceiverInstance) -> None:
         receiver.deliver()
         receiver.clock.advance(300)

@@ -7,16 +7,13 @@ from openai_webhooks import Unverified
 from receiver import rejections
 from receiver.rejections import REJECTIONS, rejection_of
 from tests.support.receiver_instance import ReceiverInstance
+from tests.support.scenarios import ANSWERS
 
 
 def test_rejection_has_name_status_and_retry_after() -> None:
-    assert {error.__name__: tuple(rejection) for error, rejection in REJECTIONS.items()} == {
-        "Malformed": ("Malformed", 400, None),
-        "Unverified": ("Unverified", 401, None),
-        "InProgress": ("InProgress", 409, 10),
-        "TooLarge": ("TooLarge", 413, None),
-        "PublishFailed": ("PublishFailed", 503, 5),
-        "NotConfigured": ("NotConfigured", 503, 30),
+    accepted = {"Published", "Duplicate"}
+    assert {error.__name__: rejection for error, rejection in REJECTIONS.items()} == {
+        outcome: (outcome, *answer) for outcome, answer in ANSWERS.items() if outcome not in accepted
     }
 
 
