@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from botocore.httpsession import URLLib3Session
 
+from receiver import tls
 from tests.support.moto_stack import MotoStack
 from tests.support.receiver_instance import NOW, Answer, Clock, LambdaContext, ReceiverInstance, ids
 from tests.support.templates import deduplication_hours
@@ -95,6 +96,22 @@ def test_clock_is_the_real_one(
     assert handle(delivery).status == 401
     clock.advance(-1.1)  # 299.9 s
     assert handle(delivery).status == 200
+
+
+def test_failed_read_of_secret_does_not_count_as_malformed_secret(
+    handle: Callable[[dict[str, Any]], Answer], sender: ReceiverInstance, stack: MotoStack, clock: Clock
+) -> None:
+    assert handle(sender.delivery(webhook_id="wh_5")).status == 200
+    secrets, secret_id = stack.client("secretsmanager"), stack.settings["SIGNING_SECRET_ARN"]
+    secrets.delete_secret(SecretId=secret_id)
+    clock.advance(300)
+    answer = handle(sender.delivery(webhook_id="wh_6"))
+    secrets.restore_secret(SecretId=secret_id)
+    assert answer.metrics == {"Published": 1}
+
+
+def test_clients_share_tls_context(app: ModuleType) -> None:
+    assert URLLib3Session._get_ssl_context is tls._get_ssl_context  # type: ignore[attr-defined]  # botocore has no types
 
 
 def test_rule_matches_an_unknown_type_by_prefix(stack: MotoStack, clock: Clock) -> None:
