@@ -65,7 +65,7 @@ def test_handler_publishes_once(
     }
 
 
-def test_record_is_kept_for_the_window(
+def test_record_expires_after_deduplication_window(
     handle: Callable[[dict[str, Any]], Answer], sender: ReceiverInstance, stack: MotoStack
 ) -> None:
     handle(sender.delivery(webhook_id="wh_2"))
@@ -88,7 +88,7 @@ def test_metrics_have_the_namespace_of_the_stack(
     assert line["service"] == "receiver"
 
 
-def test_clock_is_the_real_one(
+def test_handler_reads_real_clock(
     handle: Callable[[dict[str, Any]], Answer], sender: ReceiverInstance, clock: Clock
 ) -> None:
     delivery = sender.delivery(webhook_id="wh_4")

@@ -210,7 +210,7 @@ def test_no_field_is_lost(event_type: str, fields: dict[str, Any]) -> None:
         pytest.param(f'{{"{CANARY}": "\xff', id="cut off"),
     ],
 )
-def test_error_hides_body(body: str) -> None:
+def test_malformed_error_hides_body(body: str) -> None:
     with pytest.raises(Malformed) as caught:
         parse_body(body.encode())
     assert CANARY not in "".join(traceback.format_exception(caught.value))

@@ -109,7 +109,7 @@ class TestEntry:
         body = f'{{"type": "{type_}", "id": "evt_1", "created_at": {created_at}, "data": {{"id": "x"}}}}'
         assert to_entry(body.encode()).get("Time") == time
 
-    def test_no_time_without_created_at(self) -> None:
+    def test_entry_without_created_at_has_no_time(self) -> None:
         assert "Time" not in to_entry(b'{"type": "batch.failed"}')
 
     @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ class TestEntry:
             pytest.param("é", "☃", "x", id="names that are not ASCII"),
         ],
     )
-    def test_limit_is_exact(self, source: str, type_: str, fill: str) -> None:
+    def test_size_limit_of_entry_is_exact(self, source: str, type_: str, fill: str) -> None:
         start, end = f'{{"type": "{type_}", "s": "'.encode(), b'"}'
         room = MAX_ENTRY_BYTES - 14 - len(source.encode()) - len(type_.encode()) - len(start) - len(end)
         size = len(fill.encode())
@@ -159,14 +159,14 @@ class TestPublish:
             ({}, "no EventId"),
         ],
     )
-    def test_entry_without_id_failed(
+    def test_entry_without_id_raises_publish_failed(
         self, result: dict[str, str], code: str, failed: int, bus: EventBus, stub: Stubber
     ) -> None:
         stub.add_response("put_events", {"FailedEntryCount": failed, "Entries": [result]})
         self.assert_fails(bus, code)
 
     @pytest.mark.parametrize("code", ["ValidationException", "413"])
-    def test_refused_call_failed(self, code: str, bus: EventBus, stub: Stubber) -> None:
+    def test_refused_call_raises_publish_failed(self, code: str, bus: EventBus, stub: Stubber) -> None:
         stub.add_client_error("put_events", code, "1 validation error detected: Value 'canary-7d1f' at 'entries'")
         self.assert_fails(bus, code)
 
@@ -178,7 +178,7 @@ class TestPublish:
             self.assert_fails(bus, f"{error.__name__} (https://aws/)")
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
-    def test_other_errors_are_not_hidden(
+    def test_unexpected_error_of_client_is_not_hidden(
         self, error: type[BaseException], eventbridge: "EventBridgeClient", bus: EventBus
     ) -> None:
         with raising(eventbridge, error()), pytest.raises(error):

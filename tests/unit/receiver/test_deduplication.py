@@ -60,7 +60,9 @@ class TestKey:
             pytest.param('é ☃ 😀 "] # {', id="not ASCII"),
         ],
     )
-    def test_any_webhook_id_works(self, webhook_id: str, receiver: ReceiverInstance, aws: InMemoryAws) -> None:
+    def test_any_webhook_id_is_deduplicated(
+        self, webhook_id: str, receiver: ReceiverInstance, aws: InMemoryAws
+    ) -> None:
         assert receiver.deliver(webhook_id=webhook_id).body == {"outcome": "published"}
         assert receiver.deliver(webhook_id=webhook_id).body == {"outcome": "duplicate"}
         assert receiver.deliver(webhook_id=f"{webhook_id}1").body == {"outcome": "published"}

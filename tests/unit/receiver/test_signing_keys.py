@@ -68,7 +68,7 @@ class TestRefresh:
             assert vault.accepts(B, now)
 
     @pytest.mark.parametrize("stage", REFRESH)
-    def test_finds_secret_in_each_stage(self, stage: str, vault: Vault) -> None:
+    def test_refresh_finds_secret_in_each_stage(self, stage: str, vault: Vault) -> None:
         assert vault.accepts(A, NOW)
         vault.stages[stage] = f"{B} {C}"
         assert vault.accepts(C, NOW + 1)

@@ -48,7 +48,9 @@ def sts(monkeypatch: pytest.MonkeyPatch) -> Stubber:
         ),
     ],
 )
-def test_target_is_shown(arguments: list[str], expected: list[str], sts: Stubber) -> None:
+def test_deploy_shows_environment_stack_account_and_region(
+    arguments: list[str], expected: list[str], sts: Stubber
+) -> None:
     sts.add_response("get_caller_identity", {"Account": "123456789012"})
 
     assert [line.split()[-1] for line in main(arguments).splitlines()] == expected
