@@ -1,18 +1,61 @@
-"""The examples' requirements: complete, and the versions that the tests run with."""
+"""The examples' requirements are complete, have the versions of the tests, and name the shared package in one line."""
 
 import re
+import tomllib
+from email.parser import Parser
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Final
 
-import pytest
 from packaging.requirements import Requirement
 
 from examples.tests.support.templates import EXAMPLES
 from tests.support.paths import ROOT
 
 LAMBDA: Final = {"sys_platform": "linux", "python_version": "3.13", "python_full_version": "3.13.0", "extra": ""}
-each_example = pytest.mark.parametrize("functions", [ROOT / "examples" / name / "functions" for name in EXAMPLES])
+FUNCTIONS: Final = [ROOT / "examples" / name / "functions" for name in EXAMPLES]
+SHARED: Final = ROOT / "examples/shared"
+
+
+def test_example_has_versions_of_tests() -> None:
+    tests = pinned(ROOT / "requirements/dev.txt")
+    for functions in FUNCTIONS:
+        example = pinned(functions / "requirements.txt")
+
+        assert example == {name: tests.get(name, version) for name, version in example.items()}, functions
+
+
+def test_every_dependency_is_pinned() -> None:
+    shared = tomllib.loads((SHARED / "pyproject.toml").read_text())["project"]["dependencies"]
+    for functions in FUNCTIONS:
+        names = pinned(functions / "requirements.txt").keys()
+        direct = re.findall(r"^[\w-]+$", (functions / "requirements.in").read_text(), re.MULTILINE)
+        lines = [line for name in [*names, "openai-webhooks"] for line in requires(name) or []]
+        needed = {
+            requirement.name.lower().replace("_", "-")
+            for requirement in map(Requirement, [*lines, *direct, *shared])
+            if applies(requirement)
+        }
+
+        assert needed - {"openai-webhooks"} <= names, functions
+
+
+def test_one_line_names_a_folder_of_this_repository() -> None:
+    for functions in FUNCTIONS:
+        paths = {
+            name: re.findall(r"^\.\.?/.*$", (functions / name).read_text(), re.MULTILINE)
+            for name in ("requirements.in", "requirements.txt")
+        }
+
+        assert paths == {"requirements.in": ["../shared"], "requirements.txt": ["../..", "../shared"]}, functions
+
+
+def test_shared_package_can_be_published_and_installed_from_git() -> None:
+    project = tomllib.loads((SHARED / "pyproject.toml").read_text())["project"]
+    metadata = Parser().parsestr((SHARED / "PKG-INFO").read_text())
+
+    assert (metadata["Name"], metadata["Version"]) == (project["name"], project["version"])
+    assert not [line for line in project["dependencies"] if Requirement(line).url]  # an index refuses these
 
 
 def pinned(path: Path) -> dict[str, str]:
@@ -27,31 +70,3 @@ def pinned(path: Path) -> dict[str, str]:
 
 def applies(requirement: Requirement) -> bool:
     return requirement.marker is None or requirement.marker.evaluate(dict(LAMBDA))
-
-
-@each_example
-def test_examples_have_versions_of_tests(functions: Path) -> None:
-    example, tests = pinned(functions / "requirements.txt"), pinned(ROOT / "requirements/dev.txt")
-
-    assert example == {name: tests.get(name, version) for name, version in example.items()}
-
-
-@each_example
-def test_every_direct_dependency_is_pinned(functions: Path) -> None:
-    direct = re.findall(r"^[\w-]+$", (functions / "requirements.in").read_text(), re.MULTILINE)
-
-    assert direct
-    assert set(direct) <= pinned(functions / "requirements.txt").keys()
-
-
-@each_example
-def test_every_transitive_dependency_is_pinned(functions: Path) -> None:
-    names = pinned(functions / "requirements.txt").keys()
-    needed = {
-        requirement.name.lower().replace("_", "-")
-        for name in names
-        for requirement in map(Requirement, requires(name) or [])
-        if applies(requirement)
-    }
-
-    assert needed <= names
