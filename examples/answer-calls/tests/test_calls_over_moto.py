@@ -2,13 +2,12 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
-from pathlib import Path
+from itertools import count, product
 from typing import Any, Final
 
 import pytest
@@ -98,21 +97,13 @@ def openai(local_openai: LocalOpenAI) -> Iterator[LocalOpenAI]:
 @pytest.fixture(scope="module")
 def start(aws: str, local_openai: LocalOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """Return a function that runs the example's function, at these parameters of its template."""
-    references = {"HandledEventsTable": TABLE}
-
-    def start(**settings: Any) -> Any:
-        logs: Path = tmp_path_factory.mktemp("logs")
-        return started(
-            "answer-calls",
-            "AnswerCallFunction",
-            aws_url=aws,
-            openai=local_openai,
-            logs=logs,
-            references=references,
-            **settings,
-        )
-
-    return start
+    surroundings: dict[str, Any] = {
+        "aws_url": aws,
+        "openai": local_openai,
+        "logs": tmp_path_factory.mktemp("logs"),
+        "references": {"HandledEventsTable": TABLE},
+    }
+    return partial(started, "answer-calls", "AnswerCallFunction", **surroundings)
 
 
 @pytest.fixture(scope="module")
@@ -145,43 +136,26 @@ def line(event: dict[str, Any], answer: str, reason: str) -> dict[str, str]:
 
 
 ACCEPT: Final = ("calls.accept", {"type": "realtime", "model": "gpt-realtime", "instructions": "Be kind."})
-ACCEPT_BY_DEFAULT: Final = (
-    "calls.accept",
-    {
-        "type": "realtime",
-        "model": "gpt-realtime",
-        "instructions": EXAMPLES["answer-calls"].defaults.parameters["Instructions"]["Default"],
-    },
-)
 REJECT: Final = ("calls.reject", {"status_code": 603})
 CALLERS: Final[dict[str, tuple[list[tuple[str, str]], tuple[str, Any], str]]] = {
     "allowed": ([("To", "sip:+18005550100@host"), ("From", FROM)], ACCEPT, "caller_allowed"),
-    "allowed, compact form": ([("f", FROM)], ACCEPT, "caller_allowed"),
     "not allowed": ([("From", STRANGER)], REJECT, "caller_not_allowed"),
     "two From headers": ([("From", FROM), ("From", STRANGER)], REJECT, "no_single_caller"),
-    "no From header": ([("To", FROM)], REJECT, "no_single_caller"),
     "no number": ([("From", f"sip:{CANARY}@anonymous.invalid")], REJECT, "no_single_caller"),
-    "allowed number in the name": (
-        [("From", f'"<sip:{NUMBER}@host>" <sip:{CANARY}@host>')],
-        REJECT,
-        "no_single_caller",
-    ),
     "many headers": ([*[("Via", CANARY * 5)] * 10_000, ("From", FROM)], ACCEPT, "caller_allowed"),
     "many From headers": ([("From", FROM)] * 10_000, REJECT, "no_single_caller"),
 }
 
 
-@pytest.mark.parametrize(("headers", "request_", "reason"), CALLERS.values(), ids=CALLERS)
-def test_caller_gets_answer(
-    calls: Calls, headers: list[tuple[str, str]], request_: tuple[str, Any], reason: str
-) -> None:
-    event = calls.ring(*headers)
+def test_caller_gets_answer(calls: Calls) -> None:
+    for case, (headers, request, reason) in CALLERS.items():
+        event = calls.ring(*headers)
 
-    [logged] = calls.invoke(event)
+        [logged] = calls.invoke(event)
 
-    assert calls.requests(event) == [request_]
-    assert f"calls.{calls.state(event)}" == request_[0]
-    assert line(event, calls.state(event), reason).items() <= logged.items()
+        assert calls.requests(event) == [request], case
+        assert f"calls.{calls.state(event)}" == request[0], case
+        assert line(event, calls.state(event), reason).items() <= logged.items(), case
 
 
 def test_call_without_headers_is_rejected(calls: Calls) -> None:
@@ -193,13 +167,16 @@ def test_call_without_headers_is_rejected(calls: Calls) -> None:
     assert calls.requests(event) == [REJECT]
 
 
-def test_duplicate_sends_no_request(calls: Calls) -> None:
+def test_duplicate_sends_no_request(calls: Calls, aws: str) -> None:
     event = calls.ring()
 
     lines = [calls.invoke(event | {"id": f"copy-{copy}"}) for copy in range(3)]
 
     assert calls.requests(event) == [ACCEPT]
     assert [len(logged) for logged in lines] == [1, 0, 0]
+    records = aws_client(aws, "dynamodb").scan(TableName=TABLE)["Items"]
+    assert records
+    assert found([json.dumps(records)]) == []
 
 
 def test_concurrent_duplicate_sends_no_request_and_succeeds(calls: Calls) -> None:
@@ -223,18 +200,18 @@ def test_concurrent_duplicate_sends_no_request_and_succeeds(calls: Calls) -> Non
     assert all(invocation.result() for invocation in invocations)
 
 
-@pytest.mark.parametrize("headers", [{}, {"retry-after": "30"}, {"x-should-retry": "false"}], ids=str)
-def test_server_error_is_retried_at_once(calls: Calls, headers: dict[str, str]) -> None:
-    event = calls.ring()
-    attempts = count(1)
-    calls.openai.on_request = lambda _: Response(status=503, headers=headers) if next(attempts) == 1 else None
+def test_server_error_is_retried_at_once(calls: Calls) -> None:
+    for headers in ({}, {"retry-after": "30"}, {"x-should-retry": "false"}):
+        event = calls.ring()
+        answers = iter([Response(status=503, headers=headers)])
+        calls.openai.on_request = lambda _, answers=answers: next(answers, None)
 
-    calls.invoke(event)
+        calls.invoke(event)
 
-    first, second = (request.time for request in calls.openai.requests if request.id == call_id(event))
-    assert second - first < 1
-    assert calls.requests(event) == [ACCEPT, ACCEPT]
-    assert calls.state(event) == "accept"
+        first, second = (request.time for request in calls.openai.requests if request.id == call_id(event))
+        assert second - first < 1, headers
+        assert calls.requests(event) == [ACCEPT, ACCEPT], headers
+        assert calls.state(event) == "accept", headers
 
 
 def test_failed_event_can_be_redriven(calls: Calls) -> None:
@@ -254,29 +231,28 @@ def refuse(status: int, _: OpenAIRequest) -> None:
     raise RefusedError(status, CANARY)
 
 
-@pytest.mark.parametrize("caller", [FROM, STRANGER], ids=["allowed", "not allowed"])
-@pytest.mark.parametrize("status", [404, 409])
-def test_call_that_no_longer_rings_is_logged(calls: Calls, status: int, caller: str) -> None:
-    event = calls.ring(("From", caller))
-    calls.openai.on_request = partial(refuse, status)
+def test_call_that_no_longer_rings_is_logged(calls: Calls) -> None:
+    answers = {FROM: ("accept", "caller_allowed"), STRANGER: ("reject", "caller_not_allowed")}
+    for status, caller in product((404, 409), answers):
+        event = calls.ring(("From", caller))
+        calls.openai.on_request = partial(refuse, status)
 
-    [logged] = calls.invoke(event)
+        [logged] = calls.invoke(event)
 
-    assert len(calls.requests(event)) == 1
-    assert (logged["level"], logged["status"]) == ("WARNING", status)
-    answer = ("accept", "caller_allowed") if caller == FROM else ("reject", "caller_not_allowed")
-    assert line(event, *answer).items() <= logged.items()
+        assert len(calls.requests(event)) == 1, status
+        assert (logged["level"], logged["status"]) == ("WARNING", status)
+        assert line(event, *answers[caller]).items() <= logged.items()
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 429])
-def test_refused_request_fails(calls: Calls, status: int) -> None:
-    event = calls.ring()
-    calls.openai.on_request = partial(refuse, status)
+def test_refused_request_fails(calls: Calls) -> None:
+    for status in (400, 401, 403, 429):
+        event = calls.ring()
+        calls.openai.on_request = partial(refuse, status)
 
-    with pytest.raises(FunctionFailed, match=f"OpenAI answered {status}, "):
-        calls.invoke(event)
+        with pytest.raises(FunctionFailed, match=f"OpenAI answered {status}, "):
+            calls.invoke(event)
 
-    assert len(calls.requests(event)) == 1
+        assert len(calls.requests(event)) == 1, status
 
 
 def test_answer_after_timeout_counts_as_answered(calls: Calls) -> None:
@@ -298,93 +274,35 @@ def test_answer_after_timeout_counts_as_answered(calls: Calls) -> None:
     assert logged["status"] == 404
 
 
-def test_answer_after_a_second_is_in_time(calls: Calls) -> None:
-    event = calls.ring()
-    calls.openai.on_request = lambda _: time.sleep(1)
+def test_changed_fields_fail_without_request(calls: Calls) -> None:
+    headers = [{"name": "From", "text": FROM}]
+    for changes in ({"sip_headers": None}, {"sip_headers": headers}, {"sip_headers": {"From": FROM}}, {"call_id": 1}):
+        event = calls.ring()
+        ringing = call_id(event)
+        event["detail"]["data"] |= changes
 
-    calls.invoke(event)
+        with pytest.raises(FunctionFailed, match="UnexpectedEvent"):
+            calls.invoke(event)
 
-    assert calls.requests(event) == [ACCEPT]
-
-
-def test_two_timeouts_fail_before_function_times_out(calls: Calls) -> None:
-    event = calls.ring()
-    ended = threading.Event()
-
-    def answer_never(_: OpenAIRequest) -> None:
-        ended.wait(10)
-
-    calls.openai.on_request = answer_never
-    started_at = time.monotonic()
-    with pytest.raises(FunctionFailed, match="APITimeoutError"):
-        calls.invoke(event)
-    assert time.monotonic() - started_at < 6
-    ended.set()
-
-    assert len(calls.requests(event)) == 2
+        assert calls.openai.calls[ringing] == "ringing", changes
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"sip_headers": None},
-        {"sip_headers": [{"name": "From", "text": FROM}]},
-        {"sip_headers": {"From": FROM}},
-        {"call_id": 1},
-    ],
-    ids=lambda changes: str(next(iter(changes.values())))[:12],
-)
-def test_changed_fields_fail_without_request(calls: Calls, changes: dict[str, Any]) -> None:
-    event = calls.ring()
-    ringing = call_id(event)
-    event["detail"]["data"] |= changes
+def test_list_without_numbers_answers_all_callers_alike(start: Callable[..., Any], openai: LocalOpenAI) -> None:
+    default = EXAMPLES["answer-calls"].defaults.parameters["Instructions"]["Default"]
+    accept = ("calls.accept", {"type": "realtime", "model": "gpt-realtime-mini", "instructions": default})
+    cases: list[tuple[dict[str, str], Any]] = [
+        ({"RejectStatusCode": "486"}, ("calls.reject", {"status_code": 486})),  # the list is empty by default
+        ({"AllowedCallers": "*", "Model": "gpt-realtime-mini"}, accept),
+    ]
+    for parameters, answer in cases:
+        with start(**parameters) as pool:
+            calls = Calls(pool, openai)
+            events = [calls.ring(), calls.ring(("From", "sip:anonymous@anonymous.invalid"))]
+            for event in events:
+                calls.invoke(event)
 
-    with pytest.raises(FunctionFailed, match="UnexpectedEvent"):
-        calls.invoke(event)
-
-    assert calls.openai.calls[ringing] == "ringing"
-
-
-def test_record_of_call_has_no_caller(calls: Calls, aws: str) -> None:
-    calls.invoke(calls.ring())
-
-    records = aws_client(aws, "dynamodb").scan(TableName=TABLE)["Items"]
-
-    assert records
-    assert found([json.dumps(records)]) == []
-
-
-LISTS: Final = {
-    "empty list": ("", REJECT, REJECT),
-    "star": ("*", ACCEPT, ACCEPT),
-}
-
-
-@pytest.mark.parametrize(("allowed", "to_caller", "to_anonymous"), LISTS.values(), ids=LISTS)
-def test_list_without_numbers_answers_all_callers_alike(
-    start: Callable[..., Any], openai: LocalOpenAI, allowed: str, to_caller: Any, to_anonymous: Any
-) -> None:
-    with start(AllowedCallers=allowed, Instructions="Be kind.") as pool:
-        calls = Calls(pool, openai)
-        caller, anonymous = calls.ring(), calls.ring(("From", "sip:anonymous@anonymous.invalid"))
-        calls.invoke(caller)
-        calls.invoke(anonymous)
-
-    assert calls.requests(caller) == [to_caller]
-    assert calls.requests(anonymous) == [to_anonymous]
-    assert found(calls.output) == []
-
-
-def test_parameters_reach_openai(start: Callable[..., Any], openai: LocalOpenAI) -> None:
-    with start(AllowedCallers=NUMBER, Model="gpt-realtime-mini", RejectStatusCode="486") as pool:
-        calls = Calls(pool, openai)
-        accepted, rejected = calls.ring(), calls.ring(("From", STRANGER))
-        calls.invoke(accepted)
-        calls.invoke(rejected)
-
-    [(_, body)] = calls.requests(accepted)
-    assert body["model"] == "gpt-realtime-mini"
-    assert calls.requests(rejected) == [("calls.reject", {"status_code": 486})]
+        assert [calls.requests(event) for event in events] == [[answer], [answer]], parameters
+        assert found(calls.output) == []
 
 
 def test_wrong_api_key_fails_without_showing_it(start: Callable[..., Any], openai: LocalOpenAI) -> None:
@@ -432,22 +350,21 @@ def test_schedule_reads_api_key_before_call(start: Callable[..., Any], openai: L
     assert calls.state(event) == "accept"
 
 
-@pytest.mark.parametrize("service", ["DYNAMODB", "SECRETS_MANAGER"])
-def test_connection_that_died_delays_call(
-    start: Callable[..., Any], openai: LocalOpenAI, aws: str, service: str
-) -> None:
-    proxy = FaultyProxy(aws)
-    try:
-        with start(AllowedCallers="*", environment={f"AWS_ENDPOINT_URL_{service}": proxy.url}) as pool:
+def test_connection_that_died_delays_call(start: Callable[..., Any], openai: LocalOpenAI, aws: str) -> None:
+    with ExitStack() as proxies:
+        proxy_of = {
+            service: proxies.enter_context(closing(FaultyProxy(aws))) for service in ("DYNAMODB", "SECRETS_MANAGER")
+        }
+        environment = {f"AWS_ENDPOINT_URL_{service}": proxy.url for service, proxy in proxy_of.items()}
+        with start(AllowedCallers="*", environment=environment) as pool:
             calls = Calls(pool, openai)
             event = calls.ring()
-            proxy.fail("hangs once")
+            for proxy in proxy_of.values():
+                proxy.fail("hangs once")
             calls.invoke(event)
-    finally:
-        proxy.close()
 
-    assert proxy.requests > 1
-    assert calls.requests(event) == [ACCEPT_BY_DEFAULT]
+    assert all(proxy.requests > 1 for proxy in proxy_of.values())
+    assert calls.state(event) == "accept"
 
 
 def test_missing_api_key_fails_schedule_and_call(start: Callable[..., Any], openai: LocalOpenAI) -> None:
