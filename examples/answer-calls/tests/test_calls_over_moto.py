@@ -200,11 +200,15 @@ def test_concurrent_duplicate_sends_no_request_and_succeeds(calls: Calls) -> Non
     assert all(invocation.result() for invocation in invocations)
 
 
+def next_of(answers: Iterator[Response], _: OpenAIRequest) -> Response | None:
+    return next(answers, None)
+
+
 def test_server_error_is_retried_at_once(calls: Calls) -> None:
     for headers in ({}, {"retry-after": "30"}, {"x-should-retry": "false"}):
         event = calls.ring()
         answers = iter([Response(status=503, headers=headers)])
-        calls.openai.on_request = lambda _, answers=answers: next(answers, None)
+        calls.openai.on_request = partial(next_of, answers)
 
         calls.invoke(event)
 

@@ -6,8 +6,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -168,68 +169,58 @@ def broken_after(size: int, *, start: int = 0) -> Callable[[], Response]:
     return ranged(body, start, len(LARGE), **length) if start else answer_of([body], headers=length)
 
 
-@pytest.mark.parametrize(
-    ("status", "output", "errors"),
-    [
-        pytest.param("completed", b'{"id": 1}\n', b'{"id": 2}\n', id="both files"),
-        pytest.param("completed", b'{"id": 1}\n', None, id="only output"),
-        pytest.param("expired", None, b'{"id": 2}\n', id="only errors"),
-        pytest.param("cancelled", None, None, id="no file"),
-        pytest.param("failed", None, None, id="failed after its event"),
-    ],
-)
-def test_files_of_ended_batch_are_stored_and_announced(
-    stage: Stage, status: str, output: bytes | None, errors: bytes | None
-) -> None:
-    batch_id = stage.batch(output=output, errors=errors, status=status)
-    log = stage.pool.invoke(delivered(f"batch.{'completed' if status == 'failed' else status}", id=batch_id)).log
+LINE: Final = b'{"id": 1}\n'
+ENDS: Final[dict[str, tuple[str, dict[str, bytes]]]] = {
+    "both files": ("completed", {"output": LINE, "errors": b'{"id": 2}\n'}),
+    "only output": ("completed", {"output": LINE}),
+    "only errors": ("expired", {"errors": LINE}),
+    "no file": ("cancelled", {}),
+    "failed after its event": ("failed", {}),
+}
+"""The status of a batch, and its files."""
 
-    assert all(line["correlation_id"].startswith("evt_") for line in lines(log))
-    downloads = [request for request in stage.openai.requests if request.action == "files.content"]
-    assert {request.headers.get("Accept-Encoding") for request in downloads} <= {"identity"}
-    stored = stage.stored(batch_id)
-    types = {name: stage.content_type(batch_id, name) for name in stored}
-    assert set(types.values()) <= {"application/x-ndjson", "application/json"}
-    assert types["summary.json"] == "application/json"
-    summary = json.loads(stored.pop("summary.json"))
-    expected = {"output": output, "errors": errors}
-    files = {name: content for name, content in expected.items() if content is not None}
-    batch = stage.openai.batches[batch_id]
-    assert stored == {f"{name}.jsonl": content for name, content in files.items()}
-    assert summary == {
-        "batch_id": batch_id,
-        "metadata": None,
-        **{name: batch[name] for name in ("status", "endpoint", "model", "input_file_id", "created_at")},
-        **{name: batch[name] for name in ("request_counts", "usage")},
-        "files": {
-            name: {
-                "key": f"batches/{batch_id}/{name}.jsonl",
-                "bytes": len(content),
-                "file_id": batch["output_file_id" if name == "output" else "error_file_id"],
-            }
-            for name, content in files.items()
-        },
-    }
-    assert stage.announced(batch_id) == [
-        {
+
+def test_files_of_ended_batch_are_stored_and_announced(stage: Stage) -> None:
+    for case, (status, files) in ENDS.items():
+        batch_id = stage.batch(status=status, **{"output": None, **files})
+        event = delivered(f"batch.{'completed' if status == 'failed' else status}", id=batch_id)
+        log = stage.pool.invoke(event).log
+
+        assert all(line["correlation_id"] == event["detail"]["id"] for line in lines(log)), case
+        batch, prefix = stage.openai.batches[batch_id], f"batches/{batch_id}"
+        keys = {name: f"{prefix}/{name}.jsonl" for name in files}
+        ids = {"output": batch["output_file_id"], "errors": batch["error_file_id"]}
+        stored = stage.stored(batch_id)
+        types = {name: stage.content_type(batch_id, name) for name in stored}
+        assert types.pop("summary.json") == "application/json", case
+        assert set(types.values()) <= {"application/x-ndjson"}, case
+        counts = {name: batch[name] for name in ("request_counts", "usage")}
+        assert json.loads(stored.pop("summary.json")) == {
+            **{name: batch[name] for name in ("status", "endpoint", "model", "input_file_id", "created_at")},
+            **counts,
             "batch_id": batch_id,
-            "status": status,
-            "bucket": BUCKET,
-            "summary_key": f"batches/{batch_id}/summary.json",
-            "request_counts": batch["request_counts"],
-            "usage": batch["usage"],
-            **{f"{name}_key": f"batches/{batch_id}/{name}.jsonl" for name in files},
-        }
-    ]
+            "metadata": None,
+            "files": {
+                name: {"key": keys[name], "bytes": len(content), "file_id": ids[name]}
+                for name, content in files.items()
+            },
+        }, case
+        assert stored == {f"{name}.jsonl": content for name, content in files.items()}, case
+        names = {"batch_id": batch_id, "status": status, "bucket": BUCKET, "summary_key": f"{prefix}/summary.json"}
+        announced = names | counts | {f"{name}_key": key for name, key in keys.items()}
+        assert stage.announced(batch_id) == [announced], case
+
+    downloads = [request for request in stage.openai.requests if request.action == "files.content"]
+    assert {request.headers.get("Accept-Encoding") for request in downloads} == {"identity"}
 
 
-@pytest.mark.parametrize("size", [0, 1, PART - 1, PART, PART + 1, 2 * PART])
-def test_file_of_any_size_is_stored(stage: Stage, size: int) -> None:
-    batch_id = stage.batch(output=LARGE[:size])
-    stage.end(batch_id)
+def test_file_of_any_size_is_stored(stage: Stage) -> None:
+    for size in (0, 1, PART - 1, PART, PART + 1, 2 * PART):
+        batch_id = stage.batch(output=LARGE[:size])
+        stage.end(batch_id)
 
-    assert stage.stored(batch_id)["output.jsonl"] == LARGE[:size]
-    assert stage.unfinished(batch_id) == []
+        assert stage.stored(batch_id)["output.jsonl"] == LARGE[:size], size
+        assert stage.unfinished(batch_id) == [], size
 
 
 def test_event_again_copies_nothing_and_announces_the_same(stage: Stage) -> None:
@@ -314,84 +305,70 @@ def test_range_that_ends_early_is_continued(stage: Stage) -> None:
     assert stage.stored(batch_id)["output.jsonl"] == LARGE
 
 
-@pytest.mark.parametrize(
-    ("parts", "continued_at"),
-    [
-        pytest.param([], None, id="no part"),
-        pytest.param([(1, LARGE[:PART])], PART, id="first part"),
-        pytest.param([(1, LARGE[:PART]), (2, LARGE[PART : 2 * PART])], 2 * PART, id="all full parts"),
-        pytest.param(
-            [(1, LARGE[:PART]), (2, LARGE[PART : 2 * PART]), (3, LARGE[2 * PART :])], 2 * PART, id="all parts"
-        ),
-        pytest.param([(1, LARGE[:PART]), (3, LARGE[2 * PART :])], PART, id="gap"),
-        pytest.param([(2, LARGE[PART : 2 * PART])], None, id="first part is missing"),
-        pytest.param([(1, LARGE[: PART - 1]), (2, LARGE[PART - 1 : 2 * PART - 1])], None, id="parts of another size"),
-    ],
-)
-def test_unfinished_upload_is_continued(stage: Stage, parts: list[tuple[int, bytes]], continued_at: int | None) -> None:
-    batch_id = stage.batch()
-    stage.store_parts(batch_id, *parts)
-    stage.end(batch_id)
-
-    assert stage.stored(batch_id)["output.jsonl"] == LARGE
-    assert stage.ranges(batch_id) == [f"bytes={continued_at - 1}-" if continued_at else None]
-    assert stage.unfinished(batch_id) == []
+FIRST, SECOND, REST = LARGE[:PART], LARGE[PART : 2 * PART], LARGE[2 * PART :]
+UNFINISHED: Final[dict[str, tuple[bytes, list[tuple[int, bytes]], int | None]]] = {
+    "no part": (LARGE, [], None),
+    "first part": (LARGE, [(1, FIRST)], PART),
+    "all parts": (LARGE, [(1, FIRST), (2, SECOND), (3, REST)], 2 * PART),
+    "all parts of full size": (FIRST + SECOND, [(1, FIRST), (2, SECOND)], 2 * PART),
+    "gap": (LARGE, [(1, FIRST), (3, REST)], PART),
+    "first part is missing": (LARGE, [(2, SECOND)], None),
+    "parts of another size": (LARGE, [(1, LARGE[: PART - 1]), (2, LARGE[PART - 1 : 2 * PART - 1])], None),
+}
+"""A file, the parts of it in an unfinished upload, and the byte where a copy continues."""
 
 
-@pytest.mark.parametrize("content", [b"", b"results"])
-def test_small_file_is_stored_despite_empty_upload(stage: Stage, content: bytes) -> None:
-    batch_id = stage.batch(output=content)
-    stage.store_parts(batch_id)
-    stage.end(batch_id)
+def test_unfinished_upload_is_continued(stage: Stage) -> None:
+    for case, (content, parts, continued_at) in UNFINISHED.items():
+        batch_id = stage.batch(output=content)
+        stage.store_parts(batch_id, *parts)
+        stage.end(batch_id)
 
-    assert stage.stored(batch_id)["output.jsonl"] == content
-
-
-def test_all_parts_of_full_size_are_completed(stage: Stage) -> None:
-    content = LARGE[: 2 * PART]
-    batch_id = stage.batch(output=content)
-    stage.store_parts(batch_id, (1, content[:PART]), (2, content[PART:]))
-    stage.end(batch_id)
-
-    assert stage.stored(batch_id)["output.jsonl"] == content
+        assert stage.stored(batch_id)["output.jsonl"] == content, case
+        assert stage.ranges(batch_id) == [f"bytes={continued_at - 1}-" if continued_at else None], case
+        assert stage.unfinished(batch_id) == [], case
 
 
-@pytest.mark.parametrize(
-    "headers", [pytest.param({"content-length": len(LARGE)}, id="length"), pytest.param({}, id="chunked")]
-)
-def test_ignored_range_is_read_over(stage: Stage, headers: dict[str, object]) -> None:
-    batch_id = stage.batch()
-    stage.store_parts(batch_id, (1, LARGE[:PART]))
-    pieces = [LARGE[start : start + 70_001] for start in range(0, len(LARGE), 70_001)]
-    stage.openai.on_request = answer_content(answer_of(iter(pieces), headers=headers))
-    log = stage.end(batch_id).log
+def test_small_file_is_stored_despite_empty_upload(stage: Stage) -> None:
+    for content in (b"", b"results"):
+        batch_id = stage.batch(output=content)
+        stage.store_parts(batch_id)
+        stage.end(batch_id)
 
-    assert stage.stored(batch_id)["output.jsonl"] == LARGE
-    assert [line["stored_bytes"] for line in lines(log) if line["level"] == "WARNING"] == [PART]
+        assert stage.stored(batch_id)["output.jsonl"] == content
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param(answer_of(LARGE[PART:], status=206), id="no content-range"),
-        pytest.param(
-            answer_of(LARGE[PART:], status=206, headers={"content-range": f"bytes {PART}-{len(LARGE) - 1}/*"}),
-            id="unknown size",
-        ),
-        pytest.param(ranged(LARGE[PART + 1 :], PART + 1, len(LARGE)), id="gap"),
-        pytest.param(ranged(b"", PART - 1, len(LARGE), **{"content-encoding": "gzip"}), id="encoded range"),
-        pytest.param(answer_of(LARGE[: PART - 1]), id="shorter file"),
-    ],
-)
-def test_unexpected_answer_stores_nothing(stage: Stage, answer: Callable[[], Response]) -> None:
-    batch_id = stage.batch()
-    stage.store_parts(batch_id, (1, LARGE[:PART]))
-    stage.openai.on_request = answer_content(answer)
+def test_ignored_range_is_read_over(stage: Stage) -> None:
+    for headers in ({"content-length": len(LARGE)}, {}):  # without it, the answer is chunked
+        batch_id = stage.batch()
+        stage.store_parts(batch_id, (1, FIRST))
+        pieces = [LARGE[start : start + 70_001] for start in range(0, len(LARGE), 70_001)]
+        stage.openai.on_request = answer_content(answer_of(iter(pieces), headers=headers))
+        log = stage.end(batch_id).log
 
-    assert str(stage.fail(batch_id)).startswith("UnexpectedAnswer")
-    assert stage.stored(batch_id) == {}
-    stage.end(batch_id)
-    assert stage.stored(batch_id)["output.jsonl"] == LARGE
+        assert stage.stored(batch_id)["output.jsonl"] == LARGE, headers
+        assert [line["stored_bytes"] for line in lines(log) if line["level"] == "WARNING"] == [PART], headers
+
+
+UNKNOWN_SIZE: Final = {"content-range": f"bytes {PART}-{len(LARGE) - 1}/*"}
+UNEXPECTED: Final = {
+    "no content-range": answer_of(LARGE[PART:], status=206),
+    "unknown size": answer_of(LARGE[PART:], status=206, headers=UNKNOWN_SIZE),
+    "gap": ranged(LARGE[PART + 1 :], PART + 1, len(LARGE)),
+    "encoded range": ranged(b"", PART - 1, len(LARGE), **{"content-encoding": "gzip"}),
+    "shorter file": answer_of(LARGE[: PART - 1]),
+}
+
+
+def test_unexpected_answer_stores_nothing(stage: Stage) -> None:
+    for case, answer in UNEXPECTED.items():
+        batch_id = stage.batch()
+        stage.store_parts(batch_id, (1, FIRST))
+        stage.openai.on_request = answer_content(answer)
+
+        assert str(stage.fail(batch_id)).startswith("UnexpectedAnswer"), case
+        assert stage.stored(batch_id) == {}, case
+        assert stage.unfinished(batch_id) == [1], case
 
 
 def test_object_of_other_file_is_replaced(stage: Stage) -> None:
@@ -415,12 +392,9 @@ def test_copy_stops_before_timeout_and_retry_continues(stage: Stage) -> None:
 
     stage.openai.on_request = answer_content(answer_of(trickle(), headers={"content-length": len(LARGE)}))
     # One second until the function stops.
-    pool = stage.changed_pool(timeout=31)
-    try:
+    with closing(stage.changed_pool(timeout=31)) as pool:
         failure = stage.fail(batch_id, pool=pool)
-    finally:
-        ended.set()
-        pool.close()
+    ended.set()
     assert str(failure).startswith("OutOfTime")
     assert f" {PART} bytes " in str(failure)
     assert stage.stored(batch_id) == {}
@@ -443,10 +417,8 @@ def test_killed_copy_is_continued(stage: Stage) -> None:
         yield LARGE[PART + 1 :]
 
     stage.openai.on_request = answer_content(answer_of(die(), headers={"content-length": len(LARGE)}))
-    try:
+    with closing(pool):
         failure = stage.fail(batch_id, pool=pool)
-    finally:
-        pool.close()
     assert str(failure).startswith(f"its process ended with {-signal.SIGKILL}")
 
     stage.end(batch_id)
@@ -457,11 +429,8 @@ def test_killed_copy_is_continued(stage: Stage) -> None:
 def test_refused_event_is_published_by_retry_without_copy(stage: Stage) -> None:
     batch_id = stage.batch()
     environment = {**stage.pool.function.environment, "RESULTS_SOURCE": ""}
-    pool = stage.changed_pool(environment=environment)
-    try:
+    with closing(stage.changed_pool(environment=environment)) as pool:
         failure = stage.fail(batch_id, pool=pool)
-    finally:
-        pool.close()
     assert str(failure).startswith("EventNotPublished")
     assert stage.announced(batch_id) == []
     assert "summary.json" in stage.stored(batch_id)  # so the event never comes before what it names
@@ -471,60 +440,49 @@ def test_refused_event_is_published_by_retry_without_copy(stage: Stage) -> None:
     assert stage.ranges(batch_id) == [None]
 
 
-def refusing(action: str, status: int) -> Callable[[OpenAIRequest], None]:
-    def refuse(request: OpenAIRequest) -> None:
-        if request.action == action:
-            raise RefusedError(status, CANARY)
-
-    return refuse
+def refuse(action: str, status: int, request: OpenAIRequest) -> None:
+    if request.action == action:
+        raise RefusedError(status, CANARY)
 
 
-@pytest.mark.parametrize(
-    ("action", "status", "error"),
-    [
+def test_refusal_of_openai_fails_and_retry_continues(stage: Stage) -> None:
+    for action, status, error in (
         ("batches.retrieve", 401, "AuthenticationError"),
         ("batches.retrieve", 403, "PermissionDeniedError"),
         ("batches.retrieve", 404, "BatchNotFound"),
         ("batches.retrieve", 500, "InternalServerError"),
-        ("files.content", 401, "AuthenticationError"),
         ("files.content", 404, "FileGone"),
         ("files.content", 429, "RateLimitError"),
-    ],
-)
-def test_refusal_of_openai_fails_and_retry_continues(stage: Stage, action: str, status: int, error: str) -> None:
-    batch_id = stage.batch(output=b"results")
-    stage.openai.on_request = refusing(action, status)
+    ):
+        batch_id = stage.batch(output=b"results")
+        stage.openai.on_request = partial(refuse, action, status)
 
-    failure = stage.fail(batch_id)
-    assert str(failure).startswith(error)
-    assert CANARY not in str(failure) + "".join(failure.log)
-    assert (stage.stored(batch_id), stage.announced(batch_id)) == ({}, [])
+        failure = stage.fail(batch_id)
+        assert str(failure).startswith(error)
+        assert CANARY not in str(failure) + "".join(failure.log), error
+        assert (stage.stored(batch_id), stage.announced(batch_id)) == ({}, []), error
 
-    stage.openai.on_request = lambda _: None
-    stage.end(batch_id)
-    assert stage.stored(batch_id)["output.jsonl"] == b"results"
+        stage.openai.on_request = lambda _: None
+        stage.end(batch_id)
+        assert stage.stored(batch_id)["output.jsonl"] == b"results", error
 
 
-@pytest.mark.parametrize("status", ["validating", "in_progress", "finalizing", "new_status"])
-def test_batch_that_runs_is_retried(stage: Stage, status: str) -> None:
-    batch_id = stage.batch(status=status)
+def test_batch_that_runs_is_retried(stage: Stage) -> None:
+    for status in ("validating", "in_progress", "finalizing", "new_status"):
+        batch_id = stage.batch(status=status)
 
-    assert str(stage.fail(batch_id)).startswith("BatchNotEnded")
-    assert (stage.stored(batch_id), stage.announced(batch_id)) == ({}, [])
+        assert str(stage.fail(batch_id)).startswith("BatchNotEnded"), status
+        assert (stage.stored(batch_id), stage.announced(batch_id)) == ({}, []), status
 
 
-@pytest.mark.parametrize("batch_id", ["../batch_1", "batch/1", "batch 1", "bätch", "batch_1\n", "", "b" * 129])
-def test_batch_id_that_is_no_name_is_refused(stage: Stage, batch_id: str) -> None:
+def test_event_without_usable_batch_is_refused(stage: Stage) -> None:
     requests = len(stage.openai.requests)
-
-    assert str(stage.fail(batch_id)).startswith("UnexpectedEvent")
+    ids = ["../batch_1", "batch/1", "batch 1", "bätch", "batch_1\n", "", "b" * 129]
+    events = [("batch.completed", batch_id) for batch_id in ids]
+    for event_type, batch_id in [*events, ("batch.failed", "batch_1"), ("response.completed", "batch_1")]:
+        with pytest.raises(FunctionFailed, match="UnexpectedEvent"):
+            stage.pool.invoke(delivered(event_type, id=batch_id))
     assert len(stage.openai.requests) == requests
-
-
-@pytest.mark.parametrize("event_type", ["batch.failed", "response.completed"])
-def test_other_event_is_refused(stage: Stage, event_type: str) -> None:
-    with pytest.raises(FunctionFailed, match="UnexpectedEvent"):
-        stage.pool.invoke(delivered(event_type, id=stage.batch()))
 
 
 def test_results_and_metadata_are_not_logged(stage: Stage) -> None:
