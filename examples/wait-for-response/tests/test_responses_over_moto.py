@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -209,39 +211,22 @@ def test_completed_response_completes_task(system: System) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("status", "fields", "error", "cause"),
-    [
-        pytest.param(
-            "failed",
-            {"error": {"code": "rate_limit_exceeded", "message": "Too much."}},
-            "ResponseFailed",
-            "rate_limit_exceeded: Too much.",
-            id="failed",
-        ),
-        pytest.param("cancelled", {}, "ResponseCancelled", "The response was canceled.", id="canceled"),
-        pytest.param(
-            "incomplete",
-            {"incomplete_details": {"reason": "content_filter"}},
-            "ResponseIncomplete",
-            "content_filter",
-            id="incomplete",
-        ),
-        pytest.param(
-            "failed",
-            {"error": {"code": "server_error", "message": "x" * 40_000}},
-            "ResponseFailed",
-            ("server_error: " + "x" * 40_000)[:32_768],
-            id="long reason",
-        ),
-    ],
-)
-def test_other_end_fails_task(system: System, status: str, fields: dict[str, Any], error: str, cause: str) -> None:
-    task = system.new_task()
+LONG: Final = "x" * 40_000
+ENDS: Final[list[tuple[str, dict[str, Any], str, str]]] = [
+    ("failed", {"error": {"code": "server_error", "message": "No."}}, "ResponseFailed", "server_error: No."),
+    ("failed", {"error": {"code": "c", "message": LONG}}, "ResponseFailed", f"c: {LONG}"[:32_768]),
+    ("cancelled", {}, "ResponseCancelled", "The response was canceled."),
+    ("incomplete", {"incomplete_details": {"reason": "content_filter"}}, "ResponseIncomplete", "content_filter"),
+]
 
-    system.end(system.start(task), status, **fields)
 
-    assert system.tasks.ended[task["task_token"]] == {"error": error, "cause": cause}
+def test_other_end_fails_task(system: System) -> None:
+    for status, fields, error, cause in ENDS:
+        task = system.new_task()
+
+        system.end(system.start(task), status, **fields)
+
+        assert system.tasks.ended[task["task_token"]] == {"error": error, "cause": cause}
 
 
 def test_request_is_sent_as_background_response(system: System) -> None:
@@ -262,26 +247,12 @@ def test_request_is_sent_as_background_response(system: System) -> None:
     assert request.headers["Authorization"] == f"Bearer {API_KEY}"
 
 
-@pytest.mark.parametrize(
-    "request_of_user",
-    [
-        pytest.param({"metadata": {f"key_{number}": "" for number in range(13)}}, id="13 keys"),
-        pytest.param({"metadata": {"task_token_1": "x"}}, id="a key of the workflow"),
-        pytest.param({"metadata": "text"}, id="metadata is not an object"),
-        pytest.param({"stream": True}, id="stream"),
-    ],
-)
-def test_invalid_input_is_refused_before_the_request(system: System, request_of_user: dict[str, Any]) -> None:
-    with pytest.raises(FunctionFailed, match=r"^InvalidInput: "):
-        system.starting.invoke(system.new_task(**request_of_user))
-
+def test_invalid_input_is_refused_before_request(system: System) -> None:
+    objects = [{"metadata": {"task_token_1": "x"}}, {"metadata": "text"}, {"stream": True}]
+    for request in [*objects, "Hello", ["Hello"], 7, None]:
+        with pytest.raises(FunctionFailed, match=r"^InvalidInput: "):
+            system.starting.invoke(system.new_task() | {"request": request})
     assert not system.requests("responses.create")
-
-
-@pytest.mark.parametrize("request_of_user", ["Hello", ["Hello"], 7, None], ids=repr)
-def test_input_that_is_no_object_is_refused(system: System, request_of_user: Any) -> None:
-    with pytest.raises(FunctionFailed, match=r"^InvalidInput: The input is the body"):
-        system.starting.invoke(system.new_task() | {"request": request_of_user})
 
 
 def test_event_before_end_of_start_completes_task(system: System) -> None:
@@ -295,31 +266,21 @@ def test_event_before_end_of_start_completes_task(system: System) -> None:
     assert system.status(response_id) == "completed"
 
 
-@pytest.mark.parametrize("closed_as", ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken"])
-def test_second_event_changes_nothing(system: System, closed_as: str) -> None:
-    task = system.new_task()
-    response_id = system.start(task)
-    system.end(response_id)
-    before = dict(system.tasks.ended)
+def test_event_after_end_of_task_changes_nothing(system: System) -> None:
+    for closed_as, is_stopped in product(("TaskTimedOut", "TaskDoesNotExist", "InvalidToken"), (False, True)):
+        task = system.new_task()
+        response_id = system.start(task)
+        if is_stopped:
+            system.stop(task)
+        else:
+            system.end(response_id)
+        before = dict(system.tasks.ended)
 
-    system.tasks.closed_as = closed_as
-    [line] = system.handle_event(response_id)
+        system.tasks.closed_as = closed_as
+        [line] = system.handle_event(response_id)
 
-    assert (line["level"], line["response_id"]) == ("INFO", response_id)
-    assert system.tasks.ended == before
-
-
-@pytest.mark.parametrize("closed_as", ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken"])
-def test_failure_after_end_of_execution_changes_nothing(system: System, closed_as: str) -> None:
-    task = system.new_task()
-    response_id = system.start(task)
-
-    system.stop(task)
-    system.tasks.closed_as = closed_as
-    [line] = system.handle_event(response_id, "cancelled")
-
-    assert line["level"] == "INFO"
-    assert task["task_token"] not in system.tasks.ended
+        assert (line["level"], line["response_id"]) == ("INFO", response_id), closed_as
+        assert system.tasks.ended == before, closed_as
 
 
 def test_response_decides_instead_of_late_event(system: System) -> None:
@@ -343,15 +304,6 @@ def test_event_before_end_of_response_is_retried(system: System) -> None:
     assert task["task_token"] in system.tasks.ended
 
 
-def test_stop_after_record_cancels_response(system: System) -> None:
-    task = system.new_task()
-    response_id = system.start(task)
-
-    system.stop(task)
-
-    assert system.status(response_id) == "cancelled"
-
-
 def test_stop_before_record_cancels_response(system: System) -> None:
     task = system.new_task()
 
@@ -365,12 +317,13 @@ def test_stop_before_record_cancels_response(system: System) -> None:
     assert system.status(system.start(task)) == "cancelled"
 
 
-@pytest.mark.parametrize("moment", ["before_heartbeat", "after_heartbeat"])
-def test_stop_between_record_and_end_of_start_cancels_response(system: System, moment: str) -> None:
-    task = system.new_task()
-    setattr(system.tasks, moment, lambda: system.stop(task))
+def test_stop_between_record_and_end_of_start_cancels_response(system: System) -> None:
+    for moment in ("before_heartbeat", "after_heartbeat"):
+        task = system.new_task()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(system.tasks, moment, partial(system.stop, task))
 
-    assert system.status(system.start(task)) == "cancelled"
+            assert system.status(system.start(task)) == "cancelled", moment
 
 
 def test_stop_cancels_responses_of_all_attempts(system: System) -> None:
@@ -384,66 +337,51 @@ def test_stop_cancels_responses_of_all_attempts(system: System) -> None:
     assert first != second
 
 
-def test_response_that_nobody_waits_for_is_canceled(system: System) -> None:
-    task = system.new_task()
+def test_failed_start_cancels_response_and_keeps_error(system: System) -> None:
+    for is_cancellation_refused in (False, True):
+        task = system.new_task()
 
-    def refuse() -> None:
-        raise AWSError("Not allowed.", "AccessDeniedException")
+        def refuse(*, refuse_cancellation: bool = is_cancellation_refused) -> None:
+            if refuse_cancellation:
+                system.refuse_once("responses.cancel", 503)
+            raise AWSError("Not allowed.", "AccessDeniedException")
 
-    system.tasks.before_heartbeat = refuse
+        system.tasks.before_heartbeat = refuse
 
-    with pytest.raises(FunctionFailed, match="AccessDeniedException"):
-        system.starting.invoke(task)
+        # The workflow would retry OpenAI's error, which means a second response.
+        with pytest.raises(FunctionFailed, match="AccessDeniedException"):
+            system.starting.invoke(task)
 
-    [response_id] = system.responses_of(task)
-    assert system.status(response_id) == "cancelled"
-
-
-def test_failed_cancellation_keeps_error_of_start(system: System) -> None:
-    task = system.new_task()
-
-    def refuse() -> None:
-        system.refuse_once("responses.cancel", 503)
-        raise AWSError("Not allowed.", "AccessDeniedException")
-
-    system.tasks.before_heartbeat = refuse
-
-    # The workflow would retry OpenAI's error, which means a second response.
-    with pytest.raises(FunctionFailed, match="AccessDeniedException"):
-        system.starting.invoke(task)
-
-    # The execution fails, and its status event cancels what the table names.
-    system.stop(task)
-    assert [system.status(response_id) for response_id in system.responses_of(task)] == ["cancelled"]
+        [response_id] = system.responses_of(task)
+        if is_cancellation_refused:
+            # The execution fails, and its status event cancels what the table names.
+            system.stop(task)
+        assert system.status(response_id) == "cancelled"
 
 
 def test_database_that_hangs_fails_start_and_cancels_response(system: System, aws_url: str, logs: Path) -> None:
-    proxy = FaultyProxy(aws_url)
     task = system.new_task()
-    try:
-        with function(
-            "StartResponseFunction", system.openai, aws_url, logs, {"AWS_ENDPOINT_URL_DYNAMODB": proxy.url}
-        ) as starting:
+    with closing(FaultyProxy(aws_url)) as proxy:
+        environment = {"AWS_ENDPOINT_URL_DYNAMODB": proxy.url}
+        with function("StartResponseFunction", system.openai, aws_url, logs, environment) as starting:
             proxy.fail("hangs")
             with pytest.raises(FunctionFailed, match="ReadTimeoutError"):
                 starting.invoke(task)
-    finally:
-        proxy.close()
 
     [response_id] = system.responses_of(task)
     assert system.status(response_id) == "cancelled"
 
 
-@pytest.mark.parametrize("status", [400, 409])
-def test_refused_cancellation_of_ended_response_is_fine(system: System, status: int) -> None:
-    task = system.new_task()
-    response_id = system.start(task)
-    system.openai.end_response(response_id)
-    system.refuse_once("responses.cancel", status)
+def test_refused_cancellation_of_ended_response_is_fine(system: System) -> None:
+    for status in (400, 409):
+        task = system.new_task()
+        response_id = system.start(task)
+        system.openai.end_response(response_id)
+        system.refuse_once("responses.cancel", status)
 
-    system.stop(task)
+        system.stop(task)
 
-    assert system.status(response_id) == "completed"
+        assert system.status(response_id) == "completed", status
 
 
 def test_refused_cancellation_of_running_response_is_retried(system: System) -> None:
@@ -458,19 +396,14 @@ def test_refused_cancellation_of_running_response_is_retried(system: System) -> 
     assert system.status(response_id) == "cancelled"
 
 
-def test_deleted_response_needs_no_cancellation(system: System) -> None:
-    task = system.new_task()
-    del system.openai.responses[system.start(task)]
-
-    system.stop(task)
-
-    assert system.requests("responses.cancel")
-
-
 def test_execution_without_response_needs_no_cancellation(system: System) -> None:
     system.stop(system.new_task())
-
     assert not system.requests("responses.cancel")
+
+    task = system.new_task()
+    del system.openai.responses[system.start(task)]
+    system.stop(task)
+    assert system.requests("responses.cancel")
 
 
 def test_record_expires(system: System) -> None:
@@ -485,57 +418,39 @@ def test_record_expires(system: System) -> None:
     assert int(record["expires_at"]["N"]) - created_at > int(longest) + 30 * 3600
 
 
-def test_large_text_is_left_out(system: System) -> None:
-    task = system.new_task()
-    text = {"type": "output_text", "text": "x" * 262_144, "annotations": [], "logprobs": []}
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [text]}
-
-    system.end(system.start(task), output=[message])
-
-    output = json.loads(system.tasks.ended[task["task_token"]]["output"])
-    assert (output["output_text"], output["output_too_large"]) == (None, True)
-    assert output["usage"]["total_tokens"] > 0
-
-
 def test_response_of_others_is_ignored(system: System) -> None:
     response_id = f"resp_{uuid4().hex}"
     system.openai.learn({"detail": {"type": "response.completed", "data": {"id": response_id}}})
     before = dict(system.tasks.ended)
 
-    [line] = system.handle_event(response_id)
-
-    assert line["level"] == "INFO"
+    for other, level in {response_id: "INFO", "resp_unknown": "WARNING"}.items():
+        [line] = system.handle_event(other)
+        assert (line["level"], line["response_id"]) == (level, other)
     assert system.tasks.ended == before
 
 
-def test_unknown_response_is_ignored(system: System) -> None:
-    [line] = system.handle_event("resp_unknown")
+def test_event_of_another_type_fails(system: System) -> None:
+    for event_type in ("response.paused", "batch.completed"):
+        event = delivered("response.completed")
+        event["detail"]["type"] = event_type
 
-    assert (line["level"], line["response_id"]) == ("WARNING", "resp_unknown")
-
-
-@pytest.mark.parametrize("event_type", ["response.paused", "batch.completed"])
-def test_event_of_another_type_fails(system: System, event_type: str) -> None:
-    event = delivered("response.completed")
-    event["detail"]["type"] = event_type
-
-    with pytest.raises(FunctionFailed, match=r"^UnexpectedEvent: "):
-        system.ending.invoke(event)
+        with pytest.raises(FunctionFailed, match=r"^UnexpectedEvent: "):
+            system.ending.invoke(event)
 
 
-@pytest.mark.parametrize(("status", "error"), [(429, "RateLimitError"), (500, "InternalServerError")])
-def test_start_that_openai_refuses_can_be_retried(system: System, status: int, error: str) -> None:
-    system.refuse_once("responses.create", status)
-    first = system.new_task()
+def test_start_that_openai_refuses_can_be_retried(system: System) -> None:
     # Step Functions matches the class of the exception.
-    with pytest.raises(FunctionFailed, match=f"^{error}: "):
-        system.starting.invoke(first)
-    assert not system.responses_of(first)
+    for status, error in {429: "RateLimitError", 500: "InternalServerError"}.items():
+        system.refuse_once("responses.create", status)
+        first = system.new_task()
+        with pytest.raises(FunctionFailed, match=f"^{error}: "):
+            system.starting.invoke(first)
+        assert not system.responses_of(first)
 
-    second = system.new_task() | {"execution_arn": first["execution_arn"]}
-    system.end(system.start(second))
+        second = system.new_task() | {"execution_arn": first["execution_arn"]}
+        system.end(system.start(second))
 
-    assert second["task_token"] in system.tasks.ended
+        assert second["task_token"] in system.tasks.ended, status
 
 
 def test_event_that_openai_does_not_answer_can_be_retried(system: System) -> None:
