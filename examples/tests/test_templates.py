@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from examples.tests.support.templates import EXAMPLES
+from examples.tests.support.templates import EXAMPLES, as_list, event_rules
 from openai_webhooks_cli.local.openai_api import API_KEY
 from tests.support.paths import ROOT
 from tests.support.templates import RECEIVER, Stack, deduplication_hours
@@ -24,15 +24,49 @@ ALL: Final = pytest.mark.parametrize("stack", [source.defaults for source in EXA
 CALLERS: Final = pytest.mark.parametrize("stack", [source.defaults for source in WITH_OPENAI.values()], ids=WITH_OPENAI)
 
 
+LONG: Final = (185, DAY), (2, 6 * 3_600)
+URGENT: Final = (185, 60), (0, 60)  # nobody waits for an answer that is a minute old
+LAMBDA_RETRY_DELAY: Final = 60
+"""Seconds before Lambda's first retry: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html"""
+
+
 @ALL
-def test_every_target_has_retries_and_dead_letter_queue(stack: Stack) -> None:
+def test_events_are_retried_as_long_as_they_matter(stack: Stack) -> None:
     for name, rule in event_rules(stack).items():
         [target] = rule["Targets"]
-        config = stack.properties(f"{target['Arn']['Fn::GetAtt'][0]}EventInvokeConfig")
+        function = target["Arn"]["Fn::GetAtt"][0]
+        config = stack.properties(f"{function}EventInvokeConfig")
 
-        assert target["RetryPolicy"]["MaximumRetryAttempts"] == 185, name
+        assert (retries(target["RetryPolicy"]), retries(config)) == (URGENT if "Call" in name else LONG), name
+        assert (config["FunctionName"], config["Qualifier"]) == ({"Ref": function}, "$LATEST"), name
         assert target["DeadLetterConfig"]["Arn"] == config["DestinationConfig"]["OnFailure"]["Destination"], name
-        assert {"MaximumRetryAttempts", "MaximumEventAgeInSeconds"} <= config.keys(), name
+
+
+def retries(policy: dict[str, Any]) -> tuple[int, int]:
+    """Return how often and for how many seconds events are retried."""
+    return policy["MaximumRetryAttempts"], policy["MaximumEventAgeInSeconds"]
+
+
+@ALL
+def test_rule_may_invoke_only_its_function(stack: Stack) -> None:
+    allowed = {
+        (permission["SourceArn"]["Fn::GetAtt"][0], permission["FunctionName"]["Ref"])
+        for permission in stack.of("Lambda::Permission").values()
+    }
+
+    assert allowed == {
+        (name, target["Arn"]["Fn::GetAtt"][0])
+        for name, rule in stack.of("Events::Rule").items()
+        for target in rule["Targets"]
+    }
+
+
+@ALL
+def test_claim_expires_before_retry(stack: Stack) -> None:
+    # After a time-out, the claim lasts until the end of the function's time-out.
+    for name, function in stack.of("Lambda::Function").items():
+        if "HANDLED_EVENTS_TABLE_NAME" in function["Environment"]["Variables"]:
+            assert function["Timeout"] < LAMBDA_RETRY_DELAY, name
 
 
 @ALL
@@ -43,10 +77,6 @@ def test_every_function_has_its_own_queue(stack: Stack) -> None:
     ]
 
     assert sorted(queues) == sorted(stack.of("SQS::Queue"))
-
-
-@ALL
-def test_dead_letters_are_encrypted_and_kept_14_days(stack: Stack) -> None:
     for queue in stack.of("SQS::Queue").values():
         assert queue == {"SqsManagedSseEnabled": True, "MessageRetentionPeriod": 14 * DAY}
 
@@ -63,77 +93,29 @@ def test_only_rules_may_write_dead_letters(stack: Stack) -> None:
 
 
 @CALLERS
-def test_every_dead_letter_queue_has_alarm(stack: Stack) -> None:
-    alarms = list(stack.of("CloudWatch::Alarm").values())
-    watched = [
-        dimension["Value"]["Fn::GetAtt"]
-        for alarm in alarms
-        for dimension in alarm.get("Dimensions", [])
-        if alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
-    ]
+def test_alarm_fires_at_first_dead_letter(stack: Stack) -> None:
+    alarms = stack.of("CloudWatch::Alarm").values()
+    watched = [dimension["Value"]["Fn::GetAtt"] for alarm in alarms for dimension in alarm["Dimensions"]]
 
     assert sorted(watched) == sorted([queue, "QueueName"] for queue in stack.of("SQS::Queue"))
     for alarm in alarms:
         assert alarm["AlarmActions"] == {"Fn::If": ["NotifyTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
-        assert alarm["AlarmDescription"]
-        assert alarm["TreatMissingData"] == "notBreaching"
-
-
-@CALLERS
-def test_alarm_fires_at_first_dead_letter(stack: Stack) -> None:
-    for alarm in stack.of("CloudWatch::Alarm").values():
         assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
-        assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
-            "Maximum",
-            "GreaterThanThreshold",
-            0,
-        )
+        fires = (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"], alarm["TreatMissingData"])
+        assert fires == ("Maximum", "GreaterThanThreshold", 0, "notBreaching")
         assert alarm["EvaluationPeriods"] * alarm["Period"] <= 300
 
 
-RETRIES: Final = {
-    "AnswerCallFunction": (60, 0, 60),  # nobody waits for an answer that is a minute old
-    "OnBatchEndedFunction": (DAY, 2, 6 * 3_600),
-    "OnResponseEndedFunction": (DAY, 2, 6 * 3_600),
-    "CancelResponseFunction": (DAY, 2, 6 * 3_600),
-}
-"""How long EventBridge retries, how often Lambda retries, and how long: seconds, times, seconds."""
-
-
-@CALLERS
-def test_events_are_retried_as_long_as_they_matter(stack: Stack) -> None:
-    for rule in event_rules(stack).values():
-        [target] = rule["Targets"]
-        name = target["Arn"]["Fn::GetAtt"][0]
-        config = stack.properties(f"{name}EventInvokeConfig")
-
-        assert RETRIES[name] == (
-            target["RetryPolicy"]["MaximumEventAgeInSeconds"],
-            config["MaximumRetryAttempts"],
-            config["MaximumEventAgeInSeconds"],
-        )
-
-
 @ALL
-def test_records_expire(stack: Stack) -> None:
+def test_records_and_logs_expire(stack: Stack) -> None:
     # The attributes that Powertools and the workflow's function write.
     written = {"HandledEventsTable": "expiration", "ExecutionsTable": "expires_at"}
 
     for name, table in stack.of("DynamoDB::Table").items():
         assert table["TimeToLiveSpecification"] == {"AttributeName": written[name], "Enabled": True}
-
-
-@ALL
-def test_logs_expire(stack: Stack) -> None:
     for function in stack.of("Lambda::Function").values():
         log = function["LoggingConfig"]["LogGroup"]["Ref"]
         assert stack.properties(log) == {"RetentionInDays": {"Ref": "LogRetentionDays"}}
-
-
-@ALL
-def test_every_function_has_its_own_role(stack: Stack) -> None:
-    for name, function in stack.of("Lambda::Function").items():
-        assert function["Role"] == {"Fn::GetAtt": [f"{name}Role", "Arn"]}
 
 
 @ALL
@@ -148,9 +130,11 @@ def test_statements_name_actions_and_resources(stack: Stack) -> None:
 
 
 @ALL
-def test_only_own_and_basic_policies_are_attached(stack: Stack) -> None:
+def test_every_function_has_its_own_role_with_own_policies(stack: Stack) -> None:
     own = {json.dumps({"Ref": name}) for name in stack.of("IAM::ManagedPolicy")}
 
+    for name, function in stack.of("Lambda::Function").items():
+        assert function["Role"] == {"Fn::GetAtt": [f"{name}Role", "Arn"]}
     for name, role in stack.of("IAM::Role").items():
         attached = {
             policy if isinstance(policy, str) else json.dumps(policy) for policy in role.get("ManagedPolicyArns", [])
@@ -187,18 +171,14 @@ ADDRESSES: Final = {
 
 
 @CALLERS
-@pytest.mark.parametrize(("address", "accepted"), ADDRESSES.items(), ids=map(repr, ADDRESSES))
-def test_address_of_openai_is_encrypted_or_local(stack: Stack, address: str, accepted: bool) -> None:  # noqa: FBT001
-    assert bool(re.fullmatch(stack.parameters["OpenAIBaseUrl"]["AllowedPattern"], address)) is accepted
+def test_parameters_cannot_expose_api_key(stack: Stack) -> None:
+    address = stack.parameters["OpenAIBaseUrl"]["AllowedPattern"]
+    name = stack.parameters["OpenAIApiKeySecretName"]["AllowedPattern"]
 
-
-@CALLERS
-@pytest.mark.parametrize("name", ["", "*", "key-??????", "a key", "${AWS::StackName}"])
-def test_name_of_secret_cannot_widen_permission(stack: Stack, name: str) -> None:
-    pattern = stack.parameters["OpenAIApiKeySecretName"]["AllowedPattern"]
-
-    assert not re.fullmatch(pattern, name)
-    assert re.fullmatch(pattern, "prod/openai_api.key")
+    assert {text: bool(re.fullmatch(address, text)) for text in ADDRESSES} == ADDRESSES
+    # The name is a part of the permission.
+    assert not [text for text in ("", "*", "key-??????", "a key", "${AWS::StackName}") if re.fullmatch(name, text)]
+    assert re.fullmatch(name, "prod/openai_api.key")
 
 
 @ALL
@@ -226,14 +206,13 @@ def test_no_resource_has_physical_name(stack: Stack) -> None:
     assert named == []
 
 
-@pytest.mark.parametrize("name", ["ReceiverStack", "EventSource", "LogLevel", "LogRetentionDays"])
-def test_examples_share_parameter(name: str) -> None:
-    assert len({json.dumps(source.read()["Parameters"][name]) for source in EXAMPLES.values()}) == 1
-
-
-@pytest.mark.parametrize("name", ["OpenAIApiKeySecretName", "OpenAIBaseUrl", "AlarmTopicArn"])
-def test_callers_share_parameter(name: str) -> None:
-    assert len({json.dumps(source.read()["Parameters"][name]) for source in WITH_OPENAI.values()}) == 1
+def test_examples_share_parameters() -> None:
+    for names, sources in (
+        (["ReceiverStack", "EventSource", "LogLevel", "LogRetentionDays"], EXAMPLES.values()),
+        (["OpenAIApiKeySecretName", "OpenAIBaseUrl", "AlarmTopicArn"], WITH_OPENAI.values()),
+    ):
+        for name in names:
+            assert len({json.dumps(source.read()["Parameters"][name]) for source in sources}) == 1, name
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -272,11 +251,6 @@ def test_every_skipped_check_has_reason() -> None:
                 assert skip["comment"], name
 
 
-def event_rules(stack: Stack) -> dict[str, dict[str, Any]]:
-    """Return the rules that match events. The others are schedules."""
-    return {name: rule for name, rule in stack.of("Events::Rule").items() if "ScheduleExpression" not in rule}
-
-
 def statements(stack: Stack) -> list[tuple[str, dict[str, Any]]]:
     """Return the holder and the text of every statement, except roles' trust policies."""
     found = []
@@ -287,7 +261,3 @@ def statements(stack: Stack) -> list[tuple[str, dict[str, Any]]]:
             documents.append(properties["PolicyDocument"])
         found += [(holder, statement) for document in documents for statement in document["Statement"]]
     return found
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]

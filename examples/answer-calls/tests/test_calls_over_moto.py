@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 from werkzeug import Response
 
-from examples.tests.support.example_functions import aws_client, delivered, started, store_api_key
+from examples.tests.support.example_functions import aws_client, create_table, delivered, started, store_api_key
 from examples.tests.support.templates import EXAMPLES
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool
@@ -73,10 +73,7 @@ def aws() -> Iterator[str]:
     with moto_server() as url:
         store_api_key(url)
         store_api_key(url, "another-key", "sk-wrong")
-        declared = EXAMPLES["answer-calls"].defaults.properties("HandledEventsTable")
-        aws_client(url, "dynamodb").create_table(
-            TableName=TABLE, **{key: declared[key] for key in ("BillingMode", "KeySchema", "AttributeDefinitions")}
-        )
+        create_table(aws_client(url, "dynamodb"), "answer-calls", "HandledEventsTable", TABLE)
         yield url
         reset(url)
 

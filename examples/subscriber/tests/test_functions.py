@@ -1,288 +1,117 @@
-"""The subscriber's functions over DynamoDB: what each function does with its events, and that it does so once."""
+"""What each function does with its events. examples/tests/test_once.py checks that it does so once."""
 
-import logging
-import time
-from typing import Any, Final, NamedTuple
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any, Final
 
 import pytest
-from aws_lambda_powertools.utilities.idempotency.exceptions import (
-    IdempotencyAlreadyInProgressError,
-    IdempotencyPersistenceLayerError,
-)
 
-from examples.tests.support.subscriber_functions import Starter, Table
-from examples.tests.support.templates import SUBSCRIBER
+from examples.tests.support.example_functions import aws_client, create_table, delivered, started
+from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool
+from tests.support.moto_stack import moto_server
 
 COMPLETED: Final = "OnResponseCompletedFunction"
 BATCH: Final = "OnBatchFunction"
 FAILURE: Final = "OnFailureFunction"
 CALL: Final = "OnCallFunction"
-
+TABLE: Final = "events-of-subscriber"
 CANARY: Final = "sip:canary@example.com"
 
-OPENAI_RETRIES: Final = 72 * 3600
-"""Seconds: https://platform.openai.com/docs/guides/webhooks"""
+
+@pytest.fixture(scope="module")
+def functions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, FunctionPool]]:
+    """The functions, by logical id. At DEBUG they log the most that the template allows."""
+    settings: dict[str, Any] = {"logs": tmp_path_factory.mktemp("logs"), "references": {"HandledEventsTable": TABLE}}
+    with ExitStack() as stack:
+        url = stack.enter_context(moto_server())
+        create_table(aws_client(url, "dynamodb"), "subscriber", "HandledEventsTable", TABLE)
+        yield {
+            name: stack.enter_context(started("subscriber", name, aws_url=url, LogLevel="DEBUG", **settings))
+            for name in (COMPLETED, BATCH, FAILURE, CALL)
+        }
 
 
-def delivered(event_type: str, *, event_id: str = "evt_1", **changed: object) -> dict[str, Any]:
-    """Return an event as EventBridge passes it. `changed` replaces OpenAI's fields, or removes those that are None."""
-    detail = {
-        "id": event_id,
-        "object": "event",
-        "created_at": 1750861210,
-        "type": event_type,
-        "data": {"id": "res_1"},
-    } | changed
-    return {
-        "version": "0",
-        "id": f"eventbridge-{event_id}",
-        "detail-type": event_type,
-        "source": "openai.com",
-        "account": "123456789012",
-        "time": "2025-06-25T14:20:10Z",
-        "region": "us-east-1",
-        "resources": [],
-        "detail": {name: value for name, value in detail.items() if value is not None},
-    }
+def handle(functions: dict[str, FunctionPool], name: str, event: dict[str, Any]) -> list[dict[str, Any]]:
+    """Handle an event. Return the lines that the function logs. They never have the payload, and a copy adds none."""
+    log = functions[name].invoke(event).log
+    assert CANARY not in "".join(log)
+    assert functions[name].invoke(event).log == [], "A copy is handled again."
+    return [json.loads(line) for line in log]
 
 
-def call(*headers: tuple[str, str], **changed: object) -> dict[str, Any]:
-    sip_headers = [{"name": name, "value": value} for name, value in headers]
-    return delivered("realtime.call.incoming", data={"call_id": "rtc_1", "sip_headers": sip_headers} | changed)
+def changed(event_type: str, *, like: str = "", **fields: Any) -> dict[str, Any]:
+    """Return an event whose fields differ from those that OpenAI documents."""
+    event = delivered(like or event_type)
+    event["detail"] |= {"type": event_type} | fields
+    return event
 
 
-class Handled(NamedTuple):
-    """An event that a function handles, and the fields that it logs."""
-
-    function: str
-    event: dict[str, Any]
-    logged: dict[str, str]
-
-    @property
-    def name(self) -> str:
-        return f"{self.function}: {self.event['detail-type']}"
-
-
-HANDLED: Final = [
-    Handled(COMPLETED, delivered("response.completed"), {"level": "INFO", "response_id": "res_1"}),
-    Handled(BATCH, delivered("batch.completed"), {"level": "INFO", "batch_id": "res_1"}),
-    Handled(BATCH, delivered("batch.expired"), {"level": "INFO", "batch_id": "res_1"}),
-    Handled(BATCH, delivered("batch.cancelled"), {"level": "INFO", "batch_id": "res_1"}),
-    Handled(BATCH, delivered("batch.failed"), {"level": "WARNING", "batch_id": "res_1"}),
-    Handled(FAILURE, delivered("batch.failed"), {"level": "ERROR", "resource_id": "res_1"}),
-    Handled(FAILURE, delivered("response.failed"), {"level": "ERROR", "resource_id": "res_1"}),
-    Handled(FAILURE, delivered("fine_tuning.job.failed"), {"level": "ERROR", "resource_id": "res_1"}),
-    Handled(FAILURE, delivered("eval.run.failed"), {"level": "ERROR", "resource_id": "res_1"}),
-    Handled(FAILURE, delivered("video.failed"), {"level": "ERROR", "resource_id": "res_1"}),
-    Handled(FAILURE, delivered("agent.environment.failed"), {"level": "ERROR", "resource_id": "res_1"}),
-    Handled(
-        FAILURE,
-        delivered("agent.session.failed", data={"id": "res_1", "environment_type": "hosted"}),
-        {"level": "ERROR", "resource_id": "res_1"},
+HANDLED: Final[dict[tuple[str, str], tuple[str, str]]] = {
+    (COMPLETED, "response.completed"): ("INFO", "response_id"),
+    **dict.fromkeys([(BATCH, f"batch.{end}") for end in ("completed", "expired", "cancelled")], ("INFO", "batch_id")),
+    (BATCH, "batch.failed"): ("WARNING", "batch_id"),
+    **dict.fromkeys(
+        [(FAILURE, f"{name}.failed") for name in ("batch", "response", "fine_tuning.job", "video", "agent.session")],
+        ("ERROR", "resource_id"),
     ),
-    Handled(CALL, call(("To", CANARY)), {"level": "INFO", "call_id": "rtc_1"}),
+}
+"""The level and the field of the line that a function logs for an event."""
+
+
+def test_function_logs_event_without_payload(functions: dict[str, FunctionPool]) -> None:
+    for (name, event_type), (level, field) in HANDLED.items():
+        event = delivered(event_type, note=CANARY)
+        [line] = handle(functions, name, event)
+
+        expected = {"level": level, "event_type": event_type, "correlation_id": event["detail"]["id"]}
+        assert line.items() >= (expected | {field: event["detail"]["data"]["id"]}).items(), name
+
+
+CALLS: Final[dict[str, tuple[list[tuple[str, str]], str]]] = {
+    "one callee": ([("From", CANARY), ("To", CANARY)], "accept"),
+    "another case": ([("TO", CANARY)], "accept"),
+    "two callees": ([("To", "sip:b@example.com"), ("to", "sip:c@example.com")], "reject"),
+    "no callee": ([("From", CANARY)], "reject"),
+    "no headers": ([], "reject"),
+}
+
+
+def test_only_call_with_one_callee_is_accepted(functions: dict[str, FunctionPool]) -> None:
+    for case, (headers, answer) in CALLS.items():
+        sip_headers = [{"name": name, "value": value} for name, value in headers]
+        [line] = handle(functions, CALL, delivered("realtime.call.incoming", call_id="rtc_1", sip_headers=sip_headers))
+
+        assert (line["answer"], line["call_id"]) == (answer, "rtc_1"), case
+
+
+UNKNOWN: Final[list[tuple[str, dict[str, Any], dict[str, str | None]]]] = [
+    (BATCH, changed("batch.paused", like="batch.completed"), {"event_type": "batch.paused", "drift": None}),
+    (BATCH, changed("batch.completed", data={"name": CANARY}), {"drift": "data.id: missing"}),
+    (BATCH, changed("batch.completed", created_at="today"), {"drift": "created_at: int_type"}),
+    (FAILURE, changed("image.failed", like="video.failed", data={"id": "img_1"}), {"resource_id": "img_1"}),
+    (FAILURE, changed("response.failed", created_at="today", data={"id": "resp_1"}), {"resource_id": "resp_1"}),
+    (FAILURE, changed("response.failed", data={"id": 1}), {"resource_id": None, "drift": "data.id: string_type"}),
+    (FAILURE, changed("response.failed", data=CANARY), {"resource_id": None, "drift": "data: model_type"}),
 ]
-ONE_OF_EACH: Final = list({case.function: case for case in HANDLED}.values())
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in HANDLED])
-def test_function_logs_event(start: Starter, case: Handled) -> None:
-    [line] = start(case.function)(case.event)
+def test_family_logs_unknown_events(functions: dict[str, FunctionPool]) -> None:
+    for name, event, logged in UNKNOWN:
+        [line] = handle(functions, name, event)
 
-    assert (line["event_type"], line["correlation_id"]) == (case.event["detail-type"], "evt_1")
-    assert line.items() >= case.logged.items()
-
-
-@pytest.mark.parametrize(
-    ("headers", "answer"),
-    [
-        pytest.param([("From", "sip:a@example.com"), ("To", "sip:b@example.com")], "accept", id="one callee"),
-        pytest.param([("TO", "sip:b@example.com")], "accept", id="another case"),
-        pytest.param([("To", "sip:b@example.com"), ("to", "sip:c@example.com")], "reject", id="two callees"),
-        pytest.param([("From", "sip:a@example.com")], "reject", id="no callee"),
-        pytest.param([], "reject", id="no headers"),
-    ],
-)
-def test_only_call_with_one_callee_is_accepted(start: Starter, headers: list[tuple[str, str]], answer: str) -> None:
-    [line] = start(CALL)(call(*headers))
-
-    assert line["answer"] == answer
+        assert line["level"] == "ERROR"
+        assert {field: line.get(field) for field in logged} == logged, event["detail-type"]
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.function) for case in ONE_OF_EACH])
-def test_copy_is_not_handled_again(start: Starter, case: Handled) -> None:
-    function = start(case.function)
-    function(case.event)
-
-    # EventBridge gives OpenAI's retry a new id, and another instance may get it.
-    assert function(case.event) == []
-    assert start(case.function)(case.event | {"id": "eventbridge-2", "time": "2025-06-25T14:25:10Z"}) == []
-
-
-def test_second_event_of_resource_is_handled(start: Starter) -> None:
-    function = start(COMPLETED)
-
-    assert function(delivered("response.completed", event_id="evt_1"))
-    assert function(delivered("response.completed", event_id="evt_2"))
-
-
-def test_two_functions_handle_same_event(start: Starter, table: Table) -> None:
-    event = delivered("batch.failed")
-
-    assert start(BATCH)(event)
-    assert start(FAILURE)(event)
-    assert len(table.records()) == 2
-
-
-def test_concurrent_copy_fails_and_is_not_handled_later(start: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
-    function = start(COMPLETED)
-    event = delivered("response.completed")
-    parse_as = function.module.parse_as
-
-    def parse_during_copy(*arguments: Any) -> Any:
-        with pytest.raises(IdempotencyAlreadyInProgressError):
-            function(event)
-        return parse_as(*arguments)
-
-    monkeypatch.setattr(function.module, "parse_as", parse_during_copy)
-
-    assert function(event)
-    assert function(event) == []
-
-
-class Killed(BaseException):
-    """The end of an instance. `except Exception` does not catch it."""
-
-
-@pytest.mark.parametrize("end", [pytest.param(ValueError, id="raised"), pytest.param(Killed, id="killed")])
-def test_failed_attempt_is_repeated(start: Starter, monkeypatch: pytest.MonkeyPatch, end: type[BaseException]) -> None:
-    function = start(COMPLETED)
-    event = delivered("response.completed")
-
-    def fail(*_: object) -> None:
-        raise end
-
-    with monkeypatch.context() as patched:
-        patched.setattr(function.module, "parse_as", fail)
-        # Before the retry, the invocation has timed out, so its claim has expired.
-        with pytest.raises(end):
-            function(event, remaining=-1)
-
-    assert function(event)
-
-
-def test_record_outlives_all_retries(start: Starter, table: Table) -> None:
-    [target] = SUBSCRIBER.defaults.properties(f"{COMPLETED}Rule")["Targets"]
-    start(COMPLETED)(delivered("response.completed"))
-
-    [record] = table.records()
-    remembered = int(record["expiration"]) - time.time()
-    assert remembered > OPENAI_RETRIES + target["RetryPolicy"]["MaximumEventAgeInSeconds"] - 60
-
-
-def test_unreachable_table_stops_handling(start: Starter, table: Table) -> None:
-    table.delete()
-
-    with pytest.raises(IdempotencyPersistenceLayerError):
-        start(COMPLETED)(delivered("response.completed"))
-
-
-@pytest.mark.parametrize(
-    ("function", "event", "logged"),
-    [
-        pytest.param(
-            BATCH,
-            delivered("batch.paused"),
-            {"level": "ERROR", "event_type": "batch.paused", "drift": None},
-            id="batch: unknown type",
-        ),
-        pytest.param(
-            BATCH,
-            delivered("batch.completed", data={"name": CANARY}),
-            {"level": "ERROR", "event_type": "batch.completed", "drift": "data.id: missing"},
-            id="batch: no resource id",
-        ),
-        pytest.param(
-            BATCH,
-            delivered("batch.completed", created_at="today"),
-            {"level": "ERROR", "drift": "created_at: int_type"},
-            id="batch: field of other type",
-        ),
-        pytest.param(
-            FAILURE,
-            delivered("image.failed", data={"id": "img_1"}),
-            {"level": "ERROR", "event_type": "image.failed", "resource_id": "img_1"},
-            id="failure: unknown type",
-        ),
-        pytest.param(
-            FAILURE,
-            delivered("response.failed", created_at="today"),
-            {"level": "ERROR", "resource_id": "res_1"},
-            id="failure: field of other type",
-        ),
-        pytest.param(
-            FAILURE,
-            delivered("response.failed", data={"id": 1}),
-            {"resource_id": None, "drift": "data.id: string_type"},
-            id="failure: id of other type",
-        ),
-        pytest.param(
-            FAILURE,
-            delivered("response.failed", data=CANARY),
-            {"resource_id": None, "drift": "data: model_type"},
-            id="failure: data is not an object",
-        ),
-    ],
-)
-def test_family_logs_unknown_events(
-    start: Starter, function: str, event: dict[str, Any], logged: dict[str, str]
-) -> None:
-    instance = start(function)
-
-    [line] = instance(event)
-    assert {name: line.get(name) for name in logged} == logged
-    assert CANARY not in "".join(instance.output)
-    assert instance(event) == []
-
-
-@pytest.mark.parametrize(
-    ("function", "event", "drift"),
-    [
-        pytest.param(
-            COMPLETED, delivered("response.completed", data={"name": CANARY}), "data.id: missing", id="response"
-        ),
-        pytest.param(CALL, call(("To", CANARY), call_id=7), "data.call_id: string_type", id="call"),
-    ],
-)
-def test_changed_event_raises(start: Starter, table: Table, function: str, event: dict[str, Any], drift: str) -> None:
-    instance = start(function)
-
-    with pytest.raises(Exception, match=drift) as raised:
-        instance(event)
-
-    # No record blocks a redrive.
-    assert table.records() == []
-    assert CANARY not in str(raised.value) + "".join(instance.output)
-
-
-@pytest.mark.parametrize("without", ["id", "created_at", "data", "object"])
-def test_event_without_field_is_handled_once(start: Starter, without: str) -> None:
-    function = start(FAILURE)
-    removed: dict[str, Any] = {without: None}
-    event = delivered("agent.session.failed", **removed)
-
-    assert function(event)
-    assert function(event) == []
-
-
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.function) for case in ONE_OF_EACH])
-def test_payload_is_neither_logged_nor_stored(
-    start: Starter, table: Table, caplog: pytest.LogCaptureFixture, case: Handled
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    event = case.event | {"detail": case.event["detail"] | {"note": CANARY}}
-
-    function = start(case.function, LogLevel="DEBUG")
-    assert function(event)
-
-    assert CANARY not in "".join(function.output) + caplog.text + repr(table.records())
+def test_changed_event_raises_and_leaves_no_record(functions: dict[str, FunctionPool]) -> None:
+    call = {"call_id": 7, "sip_headers": [{"name": "To", "value": CANARY}]}
+    for name, event, drift in (
+        (COMPLETED, changed("response.completed", data={"name": CANARY}), "data.id: missing"),
+        (CALL, changed("realtime.call.incoming", data=call), "data.call_id: string_type"),
+        (COMPLETED, changed("response.failed"), "does not handle response.failed"),
+    ):
+        for _ in range(2):  # a record would let the second one succeed
+            with pytest.raises(FunctionFailed, match=f"^UnexpectedEvent: .*{drift}") as failure:
+                functions[name].invoke(event)
+            assert CANARY not in f"{failure.value}{failure.value.details}{failure.value.log}"

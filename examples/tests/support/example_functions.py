@@ -33,14 +33,21 @@ def store_api_key(aws_url: str, name: str = "openai-api-key", key: str = API_KEY
     aws_client(aws_url, "secretsmanager").create_secret(Name=name, SecretString=key)
 
 
+def create_table(dynamodb: Any, example: str, logical_id: str, name: str) -> None:
+    """Create a table as the template of an example declares it."""
+    declared = EXAMPLES[example].defaults.properties(logical_id)
+    settings = {key: declared[key] for key in ("BillingMode", "KeySchema", "AttributeDefinitions")}
+    dynamodb.create_table(TableName=name, **settings)
+
+
 @contextmanager
 def started(
     example: str,
     logical_id: str,
     *,
     aws_url: str,
-    openai: LocalOpenAI,
     logs: Path,
+    openai: LocalOpenAI | None = None,
     references: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
     size: int = 1,
@@ -51,7 +58,7 @@ def started(
     `references` has the values of the stack's resources, such as `HandledEventsTable`. `parameters` are those of the
     template. `environment` overrides environment variables of the function.
     """
-    stack = EXAMPLES[example].at(OpenAIBaseUrl=openai.base_url, **parameters)
+    stack = EXAMPLES[example].at(**parameters | ({"OpenAIBaseUrl": openai.base_url} if openai else {}))
     properties = stack.properties(logical_id)
     declared = {name: str(value) for name, value in stack.value(variables(properties), references).items()}
     function = Function(

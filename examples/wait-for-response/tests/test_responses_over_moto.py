@@ -15,7 +15,7 @@ from moto.core.exceptions import AWSError
 from moto.core.responses import ActionResult, EmptyResult
 from moto.stepfunctions.responses import StepFunctionResponse
 
-from examples.tests.support.example_functions import aws_client, delivered, started, store_api_key
+from examples.tests.support.example_functions import aws_client, create_table, delivered, started, store_api_key
 from examples.tests.support.templates import EXAMPLES
 from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI, OpenAIRequest, RefusedError
@@ -136,9 +136,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def aws_url() -> Iterator[str]:
     with moto_server() as url:
         store_api_key(url, KEY_NAME)
-        declared = EXAMPLES[EXAMPLE].defaults.properties("ExecutionsTable")
-        settings = {key: declared[key] for key in ("BillingMode", "KeySchema", "AttributeDefinitions")}
-        aws_client(url, "dynamodb").create_table(TableName=TABLE, **settings)
+        create_table(aws_client(url, "dynamodb"), EXAMPLE, "ExecutionsTable", TABLE)
         yield url
 
 
