@@ -1,4 +1,4 @@
-"""Target: `unwrap` accepts exactly the bodies that are events, and raises only Malformed."""
+"""Target: `parse_body` accepts exactly the bodies that are events, and raises only Malformed."""
 
 from evidence.fuzz.deliveries import Delivery
 from evidence.fuzz.oracle import Finding, event_type

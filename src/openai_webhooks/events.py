@@ -284,8 +284,9 @@ CATALOG: Final[Mapping[str, type[TypedEvent]]] = {
 def unwrap(body: bytes, headers: Headers, *, keys: Iterable[bytes], now: int, tolerance: int = 300) -> WebhookEvent:
     """Verify a delivery and return its event.
 
-    `body` is the exact bytes of the request. For the other arguments, see `verify`. Raises Unverified as `verify` does,
-    and Malformed as `parse_body` does.
+    `body` is the exact bytes of the request. `headers` is a dict with lower-case names, or the headers of a web
+    framework. `keys` come from `decode_secret`. `now` is in Unix seconds, `tolerance` in seconds. Raises Unverified
+    unless one of `keys` signed the delivery within `tolerance` of `now`, and Malformed if the body is not an event.
     """
     verify(body, headers, keys=keys, now=now, tolerance=tolerance)
     return parse_body(body)

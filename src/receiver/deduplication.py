@@ -34,8 +34,8 @@ class Deduplicator:
     def __init__(self, persistence: BasePersistenceLayer, *, hours: int) -> None:
         """`hours` is how long a webhook id is remembered."""
         self._persistence = persistence
-        # `hash_function` here and `key_prefix` below determine the ids of the records. If one of them changes, the next
-        # version forgets all deliveries, and publishes the retries of those again.
+        # `hash_function` here and `key_prefix` below determine the ids of the records. A version that changes one of
+        # them forgets all earlier deliveries, and publishes their retries again.
         self._config = IdempotencyConfig(expires_after_seconds=hours * 3600, hash_function="sha256")
 
     def start_invocation(self, context: "LambdaContext") -> None:

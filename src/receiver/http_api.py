@@ -20,7 +20,7 @@ def respond(request: Mapping[str, Any], receiver: Receiver, telemetry: Telemetry
     """Answer a request. `now` is in Unix seconds."""
     # API Gateway makes the names lower-case; `sam local start-api` passes them as they arrive.
     headers = {name.lower(): value for name, value in (request.get("headers") or {}).items()}
-    # Anyone can send an id of 10 KB, and the log is paid by the byte. OpenAI's ids have 35 characters.
+    # Anyone can send an id of 10 KB, and you pay for the log by the byte. OpenAI's ids have 35 characters.
     telemetry.identify(headers.get("webhook-id", "")[:128])
     try:
         outcome = receiver.receive(_body(request), headers, now)

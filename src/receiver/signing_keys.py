@@ -43,7 +43,7 @@ class SigningKeys:
         self._current: list[bytes] = []
         self._others: list[bytes] = []  # of AWSPENDING and AWSPREVIOUS
         self._problem = ""  # why the last attempt to read AWSCURRENT failed
-        # The last attempts to read, in Unix seconds. A failed attempt keeps the keys, and their age starts again.
+        # The last attempts to read, in Unix seconds. A failed attempt keeps the known keys.
         self._current_tried_at = 0
         self._others_tried_at = 0
         self._refreshes: deque[int] = deque([0] * MAX_REFRESHES, maxlen=MAX_REFRESHES)  # the last ones, in Unix seconds
