@@ -105,6 +105,7 @@ _UNVERIFIED: list[tuple[str, str, dict[str, Any]]] = [
     ("another secret", "no active signing secret matches", {"secret": OTHER_SECRET}),
     ("another delivery", "no active signing secret matches", {"headers": {"webhook-id": "wh_other"}}),
     ("too old", "more than 300 s", {"sent_at": NOW - 301}),
+    ("too new", "more than 300 s", {"sent_at": NOW + 301}),
     ("no id", "webhook-id is missing", {"headers": {"webhook-id": None}}),
     ("no timestamp", "webhook-timestamp is missing", {"headers": {"webhook-timestamp": None}}),
     ("not in Unix seconds", "not in Unix seconds", {"headers": {"webhook-timestamp": "2025-06-25T14:20:10Z"}}),

@@ -7,10 +7,7 @@ import pytest
 
 from tests.support.in_memory_aws import InMemoryAws
 from tests.support.receiver_instance import (
-    CANARY,
     NOW,
-    OTHER_SECRET,
-    SECRET,
     WEBHOOK_ID,
     LambdaContext,
     ReceiverInstance,
@@ -57,10 +54,6 @@ class TestLine:
     def test_only_the_first_delivery_is_a_cold_start(self, receiver: ReceiverInstance) -> None:
         assert [receiver.deliver().line["cold_start"] for _ in range(3)] == [True, False, False]
 
-    def test_duplicate_names_the_published_event(self, receiver: ReceiverInstance) -> None:
-        published = receiver.deliver().line
-        assert receiver.deliver().line["eventbridge_id"] == published["eventbridge_id"]
-
     def test_properties_of_last_delivery_are_cleared(self, receiver: ReceiverInstance) -> None:
         receiver.deliver(sent_at=0)
         line = receiver.deliver().line
@@ -97,25 +90,6 @@ class TestLine:
         ).line
         assert line["drift"].startswith("data.sip_headers.0.name: missing; data.sip_headers.0.value: missing")
         assert len(line["drift"]) < 100_000
-
-
-class TestErrors:
-    def test_error_of_refresh_is_named(self, receiver: ReceiverInstance) -> None:
-        receiver.deliver()
-        receiver.clock.advance(300)
-        receiver.refuse("GetSecretValue", "InternalServiceError")
-        [error] = receiver.deliver(webhook_id="wh_2").errors
-        assert error["level"] == "ERROR"
-        assert error["reason"].startswith("InternalServiceError from Secrets Manager")
-
-    def test_malformed_secret_is_named_by_position(self, receiver: ReceiverInstance, aws: InMemoryAws) -> None:
-        aws.store(f"{OTHER_SECRET} whsec_{CANARY} {SECRET}")
-        answer = receiver.deliver()
-        assert answer.metrics == {"Published": 1, "SecretMalformed": 1}
-        [error] = answer.errors
-        assert error["level"] == "ERROR"
-        assert error["reason"].startswith("value 2 of AWSCURRENT: the signing secret is not base64")
-        assert CANARY not in error["reason"]
 
 
 class TestTimestamp:
