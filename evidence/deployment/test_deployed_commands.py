@@ -15,8 +15,8 @@ from cli.tests.support.openai_stand_in import OpenAIStandIn
 from cli.tests.support.signed_delivery import new_delivery
 from evidence.deployment.ministack import ACCOUNT, Ministack, built_checkout, ministack
 from openai_webhooks_cli import samples
-from openai_webhooks_cli.deployed.stack import Session, read_stack
-from openai_webhooks_cli.deployed.tap import LEASE, Tap
+from openai_webhooks_cli.aws.stack import Session, read_stack
+from openai_webhooks_cli.aws.tap import LEASE, Tap
 
 COMMAND: Final = str(Path(sys.executable).with_name("openai-webhooks"))
 REGION: Final = "us-east-1"

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from openai_webhooks import CATALOG, InvalidSecret
 from openai_webhooks_cli import dev_defaults, samples, schemas
-from openai_webhooks_cli.deployed import dead_letters, doctor, endpoint, iam, listen, replay, rules, show, status
+from openai_webhooks_cli.commands import dead_letters, doctor, endpoint, iam, listen, replay, rules, show, status
 from openai_webhooks_cli.entry_point import quiet_ctrl_c
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)

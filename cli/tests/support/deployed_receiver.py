@@ -11,7 +11,7 @@ import requests
 from typer.testing import CliRunner, Result
 
 from openai_webhooks_cli import samples
-from openai_webhooks_cli.deployed.stack import Session, Stack, read_stack
+from openai_webhooks_cli.aws.stack import Session, Stack, read_stack
 from openai_webhooks_cli.local.moto_aws import LAMBDA_ENVIRONMENT, MotoAws
 from openai_webhooks_cli.local.sam_template import REGION
 from openai_webhooks_cli.main import app

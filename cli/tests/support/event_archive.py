@@ -12,7 +12,7 @@ from moto.events.models import Archive, Replay, ReplayState, events_backends
 
 from cli.tests.support.deployed_receiver import DeployedReceiver
 from openai_webhooks_cli import samples
-from openai_webhooks_cli.deployed import archived_events, stack
+from openai_webhooks_cli.aws import archived_events, stack
 from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
 
 DAY: Final = 86_400

@@ -6,7 +6,7 @@ from tests.support.paths import ROOT
 
 
 def test_guide_lists_codes_of_doctor() -> None:
-    source = "".join(path.read_text() for path in (ROOT / "cli/src/openai_webhooks_cli/deployed").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "cli/src/openai_webhooks_cli/commands").glob("*.py"))
     codes = set(re.findall(r"\"([EW]_[A-Z_]+)\"", source))
     rows = re.findall(r"^\| (`[EW]_.*?) \|", (ROOT / "docs/guide/commands.md").read_text(), re.MULTILINE)
 

@@ -1,0 +1,191 @@
+"""What `status` and `doctor` read about a deployed stack: its metrics, the receiver's log and its alarms."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from openai_webhooks_cli.aws.rules import arrival_rule
+from openai_webhooks_cli.aws.stack import Stack
+from openai_webhooks_cli.shell.output import printable
+
+REFUSED = ("Unverified", "Malformed", "TooLarge", "NotConfigured", "PublishFailed")
+OUTCOMES = ("Published", "Duplicate", "InProgress", *REFUSED)
+NOTED = ("SchemaDrift", "DeduplicationUnavailable", "SecretMalformed")
+"""What the receiver counts in addition to a delivery's outcome."""
+
+DAY = 86_400  # seconds
+PERIOD = 300  # seconds of a value in Counts
+_STREAMS = 5
+_LINES = 25  # a stream also has lines that are not about a delivery
+_LOG_SEARCH = 10  # seconds
+
+Key = tuple[str, str]
+"""A metric, and the rule that it belongs to or an empty text."""
+Result = TypeVar("Result")
+
+
+class Counts:
+    """Metrics of the last 24 hours: by metric and time (Unix seconds) of each period with a value."""
+
+    def __init__(self, values: Mapping[Key, Mapping[float, float]]) -> None:
+        self._values = values
+
+    def total(self, metric: str, rule: str = "", *, since: float = 0, until: float = float("inf")) -> int:
+        """Return the sum, of the periods that start between two times."""
+        values = self._values.get((metric, rule), {})
+        return round(sum(value for start, value in values.items() if since <= start <= until))
+
+    def newest(self, metric: str, rule: str = "") -> float:
+        """Return the start of the newest period with a count, or 0."""
+        return max((start for start, value in self._values.get((metric, rule), {}).items() if value), default=0.0)
+
+
+class Line(NamedTuple):
+    """A line of the receiver's log."""
+
+    time: float
+    """In Unix seconds."""
+    fields: Mapping[str, Any]
+
+
+class Alarm(NamedTuple):
+    """An alarm of the stack."""
+
+    logical_id: str
+    name: str
+    state: str
+    """`OK`, `ALARM` or `INSUFFICIENT_DATA`; `MISSING` if somebody deleted the alarm."""
+    notifies: bool
+    """Whether it has an action that is enabled."""
+
+
+def start(function: Callable[[], Result]) -> Future[Result]:
+    """Call a function in a thread. Unlike a pool's thread, it does not keep the process alive after Ctrl-C."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001  # the reader of the future raises it
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def read_counts(stack: Stack, rules: Iterable[str] = ()) -> Counts:
+    """Return what the receiver counted, the arrivals on the bus, and the failed invocations of some rules."""
+    receiver = {"service": "receiver"}
+    metrics = {(name, ""): _metric(stack.name, name, receiver) for name in (*OUTCOMES, *NOTED)}
+    if arrivals := arrival_rule(stack):
+        metrics["MatchedEvents", ""] = _metric("AWS/Events", "MatchedEvents", _rule_dimensions(stack, arrivals))
+    for rule in rules:
+        metrics["FailedInvocations", rule] = _metric("AWS/Events", "FailedInvocations", _rule_dimensions(stack, rule))
+    keys = list(metrics)
+    queries = [
+        {"Id": f"q{number}", "MetricStat": {"Metric": metrics[key], "Period": PERIOD, "Stat": "Sum"}}
+        for number, key in enumerate(keys)
+    ]
+    # CloudWatch answers faster if the times are at the borders of periods.
+    end = datetime.fromtimestamp((stack.now() // PERIOD + 1) * PERIOD, UTC)
+    pages = stack.client("cloudwatch").get_paginator("get_metric_data")
+    values: dict[Key, dict[float, float]] = {}
+    for page in pages.paginate(MetricDataQueries=queries, StartTime=end - timedelta(seconds=DAY), EndTime=end):
+        for result in page["MetricDataResults"]:
+            times = (moment.timestamp() for moment in result["Timestamps"])
+            values.setdefault(keys[int(result["Id"][1:])], {}).update(zip(times, result["Values"], strict=True))
+    return Counts(values)
+
+
+def read_last_delivery(stack: Stack) -> Line | None:
+    """Return the line of the newest delivery in the receiver's log."""
+    logs, group = stack.client("logs"), stack.physical_id("ReceiverLog")
+    # CloudWatch can know a stream's newest time an hour late, so the first stream is not always the newest one.
+    streams = logs.describe_log_streams(logGroupName=group, orderBy="LastEventTime", descending=True, limit=_STREAMS)
+    read = partial(logs.get_log_events, logGroupName=group, limit=_LINES, startFromHead=False)
+    tails = [start(partial(read, logStreamName=stream["logStreamName"])) for stream in streams["logStreams"]]
+    lines = [_parse(event) for tail in tails for event in tail.result()["events"]]
+    return max((line for line in lines if "outcome" in line.fields), key=lambda line: line.time, default=None)
+
+
+def search_log(stack: Stack, word: str, *, since: float, until: float) -> tuple[list[Line], bool]:
+    """Return the lines of the receiver's log with a word, and whether the search was complete after 10 seconds."""
+    deadline = time.monotonic() + _LOG_SEARCH
+    lines: list[Line] = []
+    pages = stack.client("logs").get_paginator("filter_log_events")
+    for page in pages.paginate(
+        logGroupName=stack.physical_id("ReceiverLog"),
+        filterPattern=f'"{word}"',
+        startTime=int(since * 1000),
+        endTime=int(until * 1000),
+    ):
+        lines += map(_parse, page["events"])
+        if time.monotonic() > deadline:
+            return lines, False
+    return lines, True
+
+
+def read_alarms(stack: Stack) -> list[Alarm]:
+    """Return the alarms of the stack."""
+    names = {
+        logical_id: resource.physical_id
+        for logical_id, resource in stack.resources.items()
+        if resource.type == "AWS::CloudWatch::Alarm"
+    }
+    if not names:
+        return []
+    answer = stack.client("cloudwatch").describe_alarms(AlarmNames=list(names.values()))
+    found = {alarm["AlarmName"]: alarm for alarm in answer["MetricAlarms"]}
+    missing = {"StateValue": "MISSING", "ActionsEnabled": False}
+    return [
+        Alarm(logical_id, name, alarm["StateValue"], alarm["ActionsEnabled"] and bool(alarm["AlarmActions"]))
+        for logical_id, name in names.items()
+        for alarm in [found.get(name, missing)]
+    ]
+
+
+def delivery_text(line: Line | None, now: float) -> str:
+    """Return when the last delivery came, its type and its outcome. `now` is in Unix seconds."""
+    if not line:
+        return "no delivery yet"
+    event_type = printable(str(line.fields.get("event_type", "type unknown")), 128)
+    return f"{age(now - line.time)} ago: {event_type}, {printable(str(line.fields['outcome']))}"
+
+
+def outcomes_text(counts: Counts) -> str:
+    """Return the number of deliveries with each outcome. Published ones come first."""
+    others = [f"{counts.total(name):,} {name}" for name in (*OUTCOMES[1:], *NOTED) if counts.total(name)]
+    return ", ".join([f"{counts.total('Published'):,} Published", *others])
+
+
+def age(seconds: float) -> str:
+    """Return a duration in its largest unit."""
+    for unit, length in (("d", DAY), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0, seconds):.0f} s"
+
+
+def _metric(namespace: str, name: str, dimensions: Mapping[str, str]) -> dict[str, Any]:
+    pairs = [{"Name": dimension, "Value": value} for dimension, value in dimensions.items()]
+    return {"Namespace": namespace, "MetricName": name, "Dimensions": pairs}
+
+
+def _rule_dimensions(stack: Stack, rule: str) -> dict[str, str]:
+    # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-monitoring.html
+    bus = {} if stack.bus == "default" else {"EventBusName": stack.bus}
+    return {**bus, "RuleName": rule}
+
+
+def _parse(event: Mapping[str, Any]) -> Line:
+    """Read a line. One that is not a JSON object has no fields."""
+    try:
+        fields = json.loads(event["message"])
+    except (ValueError, RecursionError):
+        fields = {}
+    return Line(event["timestamp"] / 1000, fields if isinstance(fields, dict) else {})

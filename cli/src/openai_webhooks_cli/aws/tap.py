@@ -1,0 +1,373 @@
+"""A tap on the bus: a temporary queue behind a temporary rule.
+
+EventBridge sends a copy of each matching event to the queue, and subscribers notice nothing. The rule matches only
+events that are created before the end of its lease. A session renews its lease; the rule of a session that crashed
+stops matching by itself, and `sweep` deletes it later.
+"""
+
+import json
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from openai_webhooks import CATALOG
+from openai_webhooks_cli.aws.stack import Stack, user_name
+from openai_webhooks_cli.shell.errors import CannotRun, Failed
+from openai_webhooks_cli.shell.output import Output, printable
+from openai_webhooks_cli.shell.stop import Stop
+
+LEASE = 900
+"""Seconds that a rule matches new events after the last renewal. The queue keeps events as long."""
+RENEWAL = 300
+"""Seconds between renewals."""
+PROBE_TIMEOUT = 60  # seconds
+PROBE_SOURCE = "openai-webhooks.listen"
+"""The source of probes. The archive, the arrival log and subscribers with the template's source do not match it."""
+UNPROVEN_WAIT = 30  # seconds to wait for the rule without a probe
+_VISIBILITY = 300  # seconds; a batch of ten events is handled in less
+_MAX_RULE_NAME = 64
+_LEASE_TEXT = "Temporary rule of openai-webhooks, with a lease until the Unix time "
+
+Pattern = dict[str, Any]
+
+
+class Received(NamedTuple):
+    """An event in the tap's queue."""
+
+    body: str
+    """The event as the bus passes it to targets, in JSON."""
+    sent_at: float
+    """When the bus put it into the queue, in Unix seconds."""
+    receipt: str
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """The event, or {} if its JSON cannot be read."""
+        try:
+            event = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return {}
+        return event if isinstance(event, dict) else {}
+
+
+class Leftover(NamedTuple):
+    """A rule or a queue of a session, or both."""
+
+    name: str
+    has_rule: bool
+    queue_url: str | None
+    expires_at: float
+    """When its lease is over, in Unix seconds."""
+
+
+class Tap:
+    """A queue with copies of the events that match one of the `alternatives`, patterns that the bus's rule combines.
+
+    Open it with `open_tap`. Its resources are named after the stack, the user and `session`, 8 hex digits.
+    """
+
+    def __init__(self, stack: Stack, alternatives: Sequence[Pattern]) -> None:
+        self.stack = stack
+        self.session = secrets.token_hex(4)
+        self.name = f"{session_prefix(stack)}{user_name()}-{self.session}"
+        self.rule_arn = stack.rule_arn(self.name)
+        self.lease_end = 0.0
+        """When the rule stops matching new events, in Unix seconds."""
+        self._alternatives = alternatives
+        self._queue_arn = f"arn:{stack.partition}:sqs:{stack.region}:{stack.account}:{self.name}"
+        self._queue_url = ""
+        self._early: list[Received] = []  # events that arrived before the probe
+
+    @property
+    def cleanup_commands(self) -> str:
+        """The commands that remove the tap, for a user whose session cannot do it."""
+        rule = f"--event-bus-name {self.stack.bus} --region {self.stack.region}"
+        url = self._queue_url or f"$(aws sqs get-queue-url --queue-name {self.name} --query QueueUrl --output text)"
+        return (
+            f"  aws events remove-targets --rule {self.name} --ids tap {rule}\n"
+            f"  aws events delete-rule --name {self.name} {rule}\n"
+            f"  aws sqs delete-queue --queue-url {url} --region {self.stack.region}"
+        )
+
+    def create(self) -> None:
+        """Create the queue and the rule. After a failure, `close` removes what exists."""
+        sqs, events = self.stack.client("sqs"), self.stack.client("events")
+        policy = {
+            "Version": "2012-10-17",
+            "Statement": {
+                "Effect": "Allow",
+                "Principal": {"Service": "events.amazonaws.com"},
+                "Action": "sqs:SendMessage",
+                "Resource": self._queue_arn,
+                "Condition": {"ArnEquals": {"aws:SourceArn": self.rule_arn}},
+            },
+        }
+        self._queue_url = sqs.create_queue(
+            QueueName=self.name,
+            Attributes={
+                "MessageRetentionPeriod": str(LEASE),
+                "VisibilityTimeout": str(_VISIBILITY),
+                "SqsManagedSseEnabled": "true",
+                "Policy": json.dumps(policy),
+            },
+            tags=self._tags(),
+        )["QueueUrl"]
+        self.renew()
+        target = {"Id": "tap", "Arn": self._queue_arn}
+        failed = events.put_targets(Rule=self.name, EventBusName=self.stack.bus, Targets=[target])["FailedEntries"]
+        if failed:
+            raise Failed(f"EventBridge refused the target of the rule {self.name}: {failed[0]['ErrorCode']}")
+
+    def restore(self) -> None:
+        """Create again what is missing, and renew the lease. Raises an error of AWS if it does not answer."""
+        if _queue_url(self.stack, self.name) is None or not _rule_exists(self.stack, self.name):
+            self.create()
+        else:
+            self.renew()
+
+    def renew(self) -> None:
+        """Extend the lease, or create the rule."""
+        lease_end = self.stack.now() + LEASE
+        self.stack.client("events").put_rule(
+            Name=self.name,
+            EventBusName=self.stack.bus,
+            EventPattern=json.dumps(self.pattern(int(lease_end))),
+            Description=f"{_LEASE_TEXT}{int(lease_end)}. To remove it: openai-webhooks listen --clean",
+        )
+        self.lease_end = lease_end
+
+    def pattern(self, lease_end: int) -> Pattern:
+        """Return the rule's pattern. `lease_end` is in Unix seconds."""
+        probe = {"source": [PROBE_SOURCE], "detail": {"session": [self.session]}}
+        return {"$or": [*(_with_lease(pattern, lease_end) for pattern in self._alternatives), probe]}
+
+    def prove(self, stop: Stop) -> None:
+        """Wait until an event gets through bus, rule and queue. Raises Failed if none does in time."""
+        deadline = time.monotonic() + PROBE_TIMEOUT
+        while time.monotonic() < deadline:
+            self._put_probe()
+            messages = self._receive(wait=1)
+            self._early += [message for message in messages if not self.is_probe(message)]
+            if any(self.is_probe(message) for message in messages):
+                self.delete([message for message in messages if self.is_probe(message)])
+                return
+            stop.check()
+        raise Failed(
+            f"No probe arrived within {PROBE_TIMEOUT} s, so the tap would show nothing. The rule and the queue were "
+            "removed. Check that the bus exists, and that no policy denies it: openai-webhooks doctor"
+        )
+
+    def is_probe(self, message: Received) -> bool:
+        """Return whether a message is a probe of any session."""
+        return f'"{PROBE_SOURCE}"' in message.body and message.event.get("source") == PROBE_SOURCE
+
+    def receive(self, *, wait: int) -> list[Received]:
+        """Return up to 10 events. Waits for the first one for `wait` seconds, 20 at most."""
+        early, self._early = self._early[:10], self._early[10:]
+        return early or self._receive(wait=wait)
+
+    def _receive(self, *, wait: int) -> list[Received]:
+        messages = self.stack.client("sqs").receive_message(
+            QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=wait, AttributeNames=["SentTimestamp"]
+        )
+        return [
+            Received(message["Body"], int(message["Attributes"]["SentTimestamp"]) / 1000, message["ReceiptHandle"])
+            for message in messages.get("Messages", [])
+        ]
+
+    def delete(self, messages: Sequence[Received]) -> None:
+        """Remove handled events from the queue."""
+        entries = [{"Id": str(n), "ReceiptHandle": message.receipt} for n, message in enumerate(messages)]
+        if entries:
+            self.stack.client("sqs").delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
+
+    def close(self) -> None:
+        """Remove the rule and the queue, as far as they exist."""
+        _remove_rule(self.stack, self.name)
+        url = self._queue_url or _queue_url(self.stack, self.name)
+        if url:
+            _remove_queue(self.stack, url)
+
+    def _put_probe(self) -> None:
+        entry = {
+            "EventBusName": self.stack.bus,
+            "Source": PROBE_SOURCE,
+            "DetailType": "probe",
+            "Detail": json.dumps({"session": self.session}),
+        }
+        [result] = self.stack.client("events").put_events(Entries=[entry])["Entries"]
+        if "ErrorCode" in result:
+            raise Failed(f"EventBridge refused the probe: {result['ErrorCode']}: {result.get('ErrorMessage', '')}")
+
+    def _tags(self) -> dict[str, str]:
+        started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.stack.now()))
+        return {
+            "openai-webhooks:stack": self.stack.name,
+            "openai-webhooks:session": self.session,
+            "openai-webhooks:user": user_name(),
+            "openai-webhooks:host": re.sub(r"[^\w.-]", "_", socket.gethostname(), flags=re.ASCII)[:64],
+            "openai-webhooks:started": started,
+        }
+
+
+@contextmanager
+def open_tap(
+    stack: Stack,
+    alternatives: Sequence[Pattern],
+    stop: Stop,
+    *,
+    probe: bool = True,
+    on_cleanup_failure: Callable[[str], None],
+) -> Iterator[Tap]:
+    """Open a tap, ready to receive, and remove it at the end of the `with` statement.
+
+    `on_cleanup_failure` is called with commands to run if the tap cannot be removed, or if a second signal ends the
+    process before that. Without `probe`, the tap waits UNPROVEN_WAIT seconds, and nothing shows that it works.
+    """
+    tap = Tap(stack, alternatives)
+    stop.on_second = lambda: on_cleanup_failure(f"Not removed. Run these commands:\n{tap.cleanup_commands}")
+    try:
+        tap.create()
+        stop.check()
+        if probe:
+            tap.prove(stop)
+        else:
+            stop.wait(UNPROVEN_WAIT)
+        yield tap
+    finally:
+        try:
+            tap.close()
+            stop.on_second = lambda: None
+        except (BotoCoreError, ClientError) as error:
+            on_cleanup_failure(
+                f"The temporary rule and queue could not be removed ({type(error).__name__}). The rule matches nothing "
+                f"after {LEASE // 60} minutes, and the next session removes both. Or run:\n{tap.cleanup_commands}"
+            )
+
+
+def type_patterns(output: Output, types: Sequence[str]) -> list[Any]:
+    """Return types, such as `batch.completed` or `batch.*`, in the form of an event pattern. Raises CannotRun."""
+    for event_type in types:
+        if not re.fullmatch(r"[\w.-]{1,128}|[\w.-]{0,127}\*", event_type, re.ASCII):
+            raise CannotRun(f"{printable(event_type)} is not an event type. Write batch.completed or batch.* instead.")
+        if not event_type.endswith("*") and event_type not in CATALOG:
+            output.warning(f"{event_type} is not a known event type. To list them: openai-webhooks events")
+    return [{"prefix": name[:-1]} if name.endswith("*") else name for name in types]
+
+
+def find_leftovers(stack: Stack) -> list[Leftover]:
+    """Return the rules and queues of all sessions, the running ones too."""
+    name = re.compile(rf"{re.escape(session_prefix(stack))}\w+-[0-9a-f]{{8}}", re.ASCII)
+    rules = {
+        rule["Name"]: _lease_end(rule.get("Description", ""))
+        for page in stack.client("events")
+        .get_paginator("list_rules")
+        .paginate(EventBusName=stack.bus, NamePrefix=session_prefix(stack))
+        for rule in page["Rules"]
+        if name.fullmatch(rule["Name"])
+    }
+    queues = {
+        queue_name: url
+        for page in stack.client("sqs").get_paginator("list_queues").paginate(QueueNamePrefix=session_prefix(stack))
+        for url in page.get("QueueUrls", [])
+        if name.fullmatch(queue_name := url.rpartition("/")[2])
+    }
+    return [
+        Leftover(
+            name=found,
+            has_rule=found in rules,
+            queue_url=queues.get(found),
+            expires_at=rules[found] if found in rules else _created_at(stack, queues[found]) + LEASE,
+        )
+        for found in sorted(rules.keys() | queues.keys())
+    ]
+
+
+def sweep(stack: Stack, *, running_too: bool = False) -> list[str]:
+    """Remove what sessions left whose lease is over. Return their names."""
+    removed = []
+    for leftover in find_leftovers(stack):
+        if running_too or leftover.expires_at < stack.now():
+            if leftover.has_rule:
+                _remove_rule(stack, leftover.name)
+            if leftover.queue_url:
+                _remove_queue(stack, leftover.queue_url)
+            removed.append(leftover.name)
+    return removed
+
+
+def session_prefix(stack: Stack) -> str:
+    """Return how the names of all sessions' rules and queues start."""
+    # "-listen-", the user (16), a dash and the session (8) have to fit.
+    return f"{stack.name[: _MAX_RULE_NAME - 33]}-listen-"
+
+
+def _with_lease(pattern: Pattern, lease_end: int) -> Pattern:
+    """Return the pattern with the lease, unless it has a condition of its own on `created_at`."""
+    lease = {"created_at": [{"numeric": ["<", lease_end]}, {"exists": False}]}
+    return {**pattern, "detail": {**lease, **pattern.get("detail", {})}}
+
+
+def _lease_end(description: str) -> float:
+    """Return the end of the lease in a rule's description, or 0 if it has none."""
+    found = re.match(rf"{_LEASE_TEXT}(\d+)", description)
+    return float(found[1]) if found else 0.0
+
+
+def _created_at(stack: Stack, queue_url: str) -> float:
+    try:
+        answer = stack.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=["CreatedTimestamp"])
+    except ClientError as error:
+        if not _is_missing(error):
+            raise
+        return 0.0  # another session has just removed it
+    return float(answer["Attributes"]["CreatedTimestamp"])
+
+
+def _rule_exists(stack: Stack, name: str) -> bool:
+    try:
+        stack.client("events").describe_rule(Name=name, EventBusName=stack.bus)
+    except ClientError as error:
+        if not _is_missing(error):
+            raise
+        return False
+    return True
+
+
+def _remove_rule(stack: Stack, name: str) -> None:
+    events = stack.client("events")
+    try:
+        events.remove_targets(Rule=name, EventBusName=stack.bus, Ids=["tap"])
+        events.delete_rule(Name=name, EventBusName=stack.bus)
+    except ClientError as error:
+        if not _is_missing(error):
+            raise
+
+
+def _remove_queue(stack: Stack, url: str) -> None:
+    try:
+        stack.client("sqs").delete_queue(QueueUrl=url)
+    except ClientError as error:
+        if not _is_missing(error):
+            raise
+
+
+def _queue_url(stack: Stack, name: str) -> str | None:
+    try:
+        return str(stack.client("sqs").get_queue_url(QueueName=name)["QueueUrl"])
+    except ClientError as error:
+        if not _is_missing(error):
+            raise
+        return None
+
+
+def _is_missing(error: ClientError) -> bool:
+    """Return whether an error says that a rule or a queue does not exist."""
+    code = error.response.get("Error", {}).get("Code", "")
+    return code == "ResourceNotFoundException" or "NonExistentQueue" in code or "QueueDoesNotExist" in code

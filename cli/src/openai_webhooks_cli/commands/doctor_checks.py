@@ -1,0 +1,379 @@
+"""The checks of `openai-webhooks doctor`.
+
+A check is a function that yields findings. The codes of findings are stable. A code with `E_` says that events are lost
+or delayed. A code with `W_` says what can become a problem.
+"""
+
+import shlex
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError
+
+from openai_webhooks import CATALOG
+from openai_webhooks_cli.apigw_event import PATH
+from openai_webhooks_cli.aws.activity import (
+    DAY,
+    NOTED,
+    PERIOD,
+    REFUSED,
+    Counts,
+    age,
+    delivery_text,
+    outcomes_text,
+    read_alarms,
+    read_counts,
+    read_last_delivery,
+    search_log,
+    start,
+)
+from openai_webhooks_cli.aws.archive import read_archive
+from openai_webhooks_cli.aws.dead_letters import oldest_ages, read_queues
+from openai_webhooks_cli.aws.rules import Rule, arrival_rule, match_types, read_rules
+from openai_webhooks_cli.aws.signing_secret import SigningSecret, is_placeholder, matches_hint, problems, values
+from openai_webhooks_cli.aws.stack import Stack
+from openai_webhooks_cli.aws.tap import find_leftovers
+from openai_webhooks_cli.openai_platform.endpoints import Endpoint, connect, of_url
+from openai_webhooks_cli.shell.errors import CannotRun
+from openai_webhooks_cli.shell.output import printable
+
+NO_ENDPOINT = "no endpoint has this stack's URL"
+_MAX_SKEW = 30  # seconds
+_METRIC_DELAY = 900  # seconds after which CloudWatch knows a metric
+_DEPLOY = "make deploy ARGS='--parameter-overrides {}'"
+_BLOCKING = ("NotConfigured", "PublishFailed")
+_NOTED_CODES = dict(zip(NOTED, ("W_SCHEMA_DRIFT", "W_DEDUPLICATION", "W_SECRET_MALFORMED"), strict=True))
+_CREATE = "openai-webhooks endpoint create --handled"
+_ROTATE = "openai-webhooks endpoint rotate"
+_UPDATE = "openai-webhooks endpoint update"
+
+
+class Finding(NamedTuple):
+    """What a check found."""
+
+    text: str
+    code: str = ""
+    """`E_...` for a failure, `W_...` for a warning, empty if all is well."""
+    fix: str = ""
+    """The command that fixes the problem, or shows more of it."""
+
+
+class NotChecked(Exception):
+    """The check does not apply. The text says why."""
+
+
+class Visit:
+    """A stack, and what several checks read of it. Each thing is read once, in a thread."""
+
+    def __init__(self, stack: Stack, *, read_secret: bool) -> None:
+        self.stack = stack
+        self.read_secret = read_secret
+        # Each one uses only those above it. Without OPENAI_API_KEY, the first three raise CannotRun.
+        self.api = start(connect)
+        self.all_endpoints = start(lambda: self.api.result().endpoints())
+        self.endpoints = start(lambda: of_url(self.all_endpoints.result(), stack.outputs["WebhookUrl"]))
+        self.rules = start(lambda: read_rules(stack))
+        self.counts = start(self._read_counts)
+        self.handlers = start(self._read_handlers)
+        """The enabled rules that match each known or registered type."""
+
+    def known_endpoints(self) -> list[Endpoint]:
+        """Return the endpoints with the stack's URL, or none if they are unknown."""
+        try:
+            return self.endpoints.result()
+        except CannotRun:
+            return []
+
+    def _read_counts(self) -> Counts:
+        try:
+            names = [rule.name for rule in self.rules.result()]
+        except ClientError:
+            names = []  # the checks that need the rules say why
+        return read_counts(self.stack, names)
+
+    def _read_handlers(self) -> dict[str, list[Rule]]:
+        registered = _registered(self.known_endpoints())
+        enabled = [rule for rule in self.rules.result() if rule.enabled]
+        return match_types(self.stack, enabled, [*CATALOG, *sorted(registered - CATALOG.keys())])
+
+
+def _credentials(visit: Visit) -> Iterator[Finding]:
+    arn = visit.stack.client("sts").get_caller_identity()["Arn"]
+    expiry = getattr(visit.stack.session.credentials, "_expiry_time", None)  # botocore has no public name for it
+    yield Finding(printable(arn) + (f", {age(expiry.timestamp() - time.time())} left" if expiry else ""))
+
+
+def _stack(visit: Visit) -> Iterator[Finding]:
+    stack, here = visit.stack, version("openai-webhooks-cli")
+    deployed = stack.outputs.get("TemplateVersion", "unknown")
+    if stack.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"):
+        yield Finding(f"{stack.status}, template {deployed}")
+    else:
+        events = _aws(stack, "cloudformation describe-stack-events --stack-name", stack.name)
+        yield Finding(f"The last change of the stack failed or runs: {stack.status}.", "E_STACK", events)
+    if deployed != here:
+        yield Finding(f"The template's version is {deployed}. This command's is {here}.", "W_VERSION", "make deploy")
+
+
+def _clock(visit: Visit) -> Iterator[Finding]:
+    ahead = -visit.stack.clock_skew
+    if abs(ahead) <= _MAX_SKEW:
+        yield Finding(f"{ahead:+.1f} s from AWS's")
+    else:
+        yield Finding(f"This machine's clock is {ahead:+.0f} s from AWS's.", "W_CLOCK", "timedatectl set-ntp true")
+
+
+def _signing_secret(visit: Visit) -> Iterator[Finding]:
+    if not visit.read_secret:
+        raise NotChecked("not read (--no-read-secret)")
+    secret = SigningSecret(visit.stack)
+    text = secret.read() or ""
+    malformed, valid, store = problems(text), values(text), visit.stack.outputs["StoreSecretCommand"]
+    if is_placeholder(text) or not text.strip():
+        # OpenAI shows the secret of an endpoint only once, so an endpoint that exists needs a new secret.
+        fix = _ROTATE if visit.known_endpoints() else _CREATE
+        yield Finding("No signing secret is stored.", "E_SECRET_PLACEHOLDER", fix)
+    elif not valid:
+        yield Finding("; ".join(malformed), "E_SECRET_MALFORMED", store)
+    else:
+        if malformed:
+            yield Finding(f"{'; '.join(malformed)}. The other values work.", "W_SECRET_MALFORMED", store)
+        yield _compare_with_endpoint(visit, secret, valid)
+
+
+def _compare_with_endpoint(visit: Visit, secret: SigningSecret, valid: Sequence[str]) -> Finding:
+    stored_at = secret.stored_at()
+    stored = stored_at.timestamp() if stored_at else 0.0
+    text = f"stored {age(visit.stack.now() - stored)} ago"
+    endpoints = visit.known_endpoints()
+    if len(endpoints) != 1:  # the check of the endpoint says why
+        return Finding(f"{text}; not compared with an endpoint")
+    [endpoint] = endpoints
+    answers = {matches_hint(value, endpoint.secret_hint) for value in valid}
+    if True in answers:
+        return Finding(f"{text}; fits OpenAI's hint")
+    if answers == {False}:
+        return Finding(f"{text}; OpenAI signs with another secret.", "E_SECRET_MISMATCH", _ROTATE)
+    if endpoint.updated_at and stored < endpoint.updated_at:
+        changed = age(visit.stack.now() - endpoint.updated_at)
+        return Finding(f"{text}, but the endpoint was changed {changed} ago.", "W_SECRET_OLD", _ROTATE)
+    return Finding(f"{text}; OpenAI gives no hint to compare with")
+
+
+def _endpoint(visit: Visit) -> Iterator[Finding]:
+    here, url = visit.endpoints.result(), visit.stack.outputs["WebhookUrl"]
+    # If the stack has an endpoint, an endpoint elsewhere is that of another stack.
+    elsewhere = [
+        endpoint
+        for endpoint in visit.all_endpoints.result()
+        if not here and (endpoint.name == visit.stack.name or urlsplit(endpoint.url).path == PATH)
+    ]
+    for endpoint in elsewhere:
+        text = f"{printable(endpoint.id)} delivers to {printable(endpoint.url)}, not to {url}."
+        yield Finding(text, "E_URL", f"{_UPDATE} --url auto")
+    if len(here) > 1:
+        text = f"Each event arrives {len(here)} times: {_join(endpoint.id for endpoint in here)} have this URL."
+        yield Finding(text, "E_ENDPOINT_TWICE", "openai-webhooks endpoint list")
+    elif here:
+        yield Finding(f"{printable(here[0].id)} delivers {len(here[0].event_types)} types here")
+    elif not elsewhere:
+        yield Finding(f"No endpoint has the URL {url}.", "E_ENDPOINT", _CREATE)
+
+
+def _types(visit: Visit) -> Iterator[Finding]:
+    registered = _registered(visit.endpoints.result())
+    if not registered:
+        raise NotChecked(NO_ENDPOINT)
+    handlers, available = visit.handlers.result(), set(visit.api.result().event_types())
+    unhandled = sorted(event_type for event_type in registered if not handlers[event_type])
+    missing = sorted(event_type for event_type in available - registered if handlers.get(event_type))
+    if unhandled:
+        text = f"{len(unhandled)} registered, but no rule matches them: {_some(unhandled)}. Nobody gets their events."
+        yield Finding(text, "W_UNHANDLED", "openai-webhooks rules")
+    if missing:
+        text = f"{len(missing)} matched by a rule, but not registered: {_some(missing)}. OpenAI does not send them."
+        yield Finding(text, "W_UNREGISTERED", _UPDATE + _repeat("--add", missing))
+    if not unhandled and not missing:
+        yield Finding(f"{len(registered)} registered, each matched by a rule")
+
+
+def _rules(visit: Visit) -> Iterator[Finding]:
+    rules = visit.rules.result()
+    used = {rule.name for handlers in visit.handlers.result().values() for rule in handlers}
+    counts = visit.counts.result()
+    enabled = sum(rule.enabled for rule in rules)
+    if enabled:
+        yield Finding(f"{enabled} of {len(rules)} enabled")
+    else:
+        yield Finding("No rule is enabled, so events reach no subscriber.", "W_RULE_NOTHING", "openai-webhooks rules")
+    for rule in rules:
+        failed = counts.total("FailedInvocations", rule.name)
+        yield from _rule(visit.stack, rule, is_used=rule.name in used, failed=failed)
+
+
+def _rule(stack: Stack, rule: Rule, *, is_used: bool, failed: int) -> Iterator[Finding]:
+    named = f"{rule.name} --event-bus-name {stack.bus}"
+    targets = _aws(stack, "events list-targets-by-rule --rule", named)
+    if not rule.enabled:
+        enable = _aws(stack, "events enable-rule --name", named)
+        yield Finding(f"{rule.name} is disabled.", "W_RULE_DISABLED", enable)
+    elif not is_used:
+        show = _aws(stack, "events describe-rule --name", named)
+        yield Finding(f"{rule.name} matches no sample of a known type.", "W_RULE_NOTHING", show)
+    if not all(target.dead_letter_arn for target in rule.targets):
+        text = f"{rule.name} has a target without a dead-letter queue. Events that it never accepts are lost."
+        yield Finding(text, "W_NO_DEAD_LETTERS", targets)
+    if failed:
+        yield Finding(f"{rule.name}: {failed} failed invocations in 24 h.", "W_FAILED_INVOCATIONS", targets)
+
+
+def _dead_letters(visit: Visit) -> Iterator[Finding]:
+    queues = read_queues(visit.stack, visit.rules.result())
+    ages = oldest_ages(visit.stack, queues)
+    for queue in queues:
+        if queue.depth is None:
+            text = f"{queue.name} cannot be read ({queue.error})."
+            yield Finding(text, "W_DEAD_LETTERS", "openai-webhooks dead-letters list")
+        elif queue.depth:
+            oldest = f", the oldest {age(ages[queue.arn])} old" if queue.arn in ages else ""
+            yield Finding(
+                f"{queue.depth} in {queue.name}{oldest}", "W_DEAD_LETTERS", "openai-webhooks dead-letters show"
+            )
+    if all(queue.depth == 0 for queue in queues):
+        yield Finding(f"none in {len(queues)} queues")
+
+
+def _deliveries(visit: Visit) -> Iterator[Finding]:
+    stack, counts, last = visit.stack, visit.counts.result(), read_last_delivery(visit.stack)
+    yield Finding(f"{delivery_text(last, stack.now())}; 24 h: {outcomes_text(counts)}")
+    published_last = bool(last and last.fields["outcome"] == "Published")
+    for metric in filter(counts.total, (*REFUSED, *NOTED)):
+        newest = counts.newest(metric)
+        lasts = newest >= counts.newest("Published") and not published_last
+        code = "E_REFUSED" if metric in _BLOCKING and lasts else _NOTED_CODES.get(metric, "W_REFUSED")
+        reason = _newest_reason(stack, metric, newest)
+        yield Finding(f"{metric}: {counts.total(metric)} in 24 h{reason}", code, _tail(stack, metric))
+
+
+def _newest_reason(stack: Stack, metric: str, since: float) -> str:
+    # A line of the log has the outcome, or `drift`. The other two metrics have a line with the level ERROR.
+    word, field = {
+        "SchemaDrift": ("drift", "drift"),
+        "DeduplicationUnavailable": ("ERROR", "reason"),
+        "SecretMalformed": ("ERROR", "reason"),
+    }.get(metric, (metric, "reason"))
+    lines, _ = search_log(stack, word, since=since, until=since + 2 * PERIOD)
+    reasons = [str(line.fields[field]) for line in lines if field in line.fields]
+    return f"; newest: {printable(reasons[-1])}" if reasons else ""
+
+
+def _arrivals(visit: Visit) -> Iterator[Finding]:
+    stack, counts, name = visit.stack, visit.counts.result(), arrival_rule(visit.stack)
+    if stack.client("events").describe_rule(Name=name, EventBusName=stack.bus)["State"] == "DISABLED":
+        text = f"{name} is disabled, so the arrival log gets no events."
+        yield Finding(text, "W_RULE_DISABLED", "openai-webhooks doctor --fix")
+        return
+    arrived = counts.newest("MatchedEvents")
+    # An event can be counted as published one period after its arrival.
+    lost = counts.total("Published", since=arrived + 2 * PERIOD if arrived else 0, until=stack.now() - _METRIC_DELAY)
+    if lost:
+        text = f"{lost} events were published, and none of them arrived on the bus {stack.bus}."
+        yield Finding(text, "E_NOT_ARRIVED", _aws(stack, "events describe-event-bus --name", stack.bus))
+    else:
+        yield Finding(f"{counts.total('MatchedEvents'):,} on the bus in 24 h")
+
+
+def _log(visit: Visit) -> Iterator[Finding]:
+    now = visit.stack.now()
+    found, complete = search_log(visit.stack, "ERROR", since=now - DAY, until=now)
+    errors = [line.fields for line in found if line.fields.get("level") == "ERROR"]
+    if errors:
+        parts = (errors[-1].get(field) for field in ("message", "errorMessage", "reason"))
+        newest = printable(": ".join(str(part) for part in parts if part))
+        count = f"{'' if complete else 'at least '}{len(errors)}"
+        yield Finding(f"Errors in 24 h: {count}; newest: {newest}", "W_ERRORS", _tail(visit.stack, "ERROR"))
+    else:
+        yield Finding("no errors in 24 h" if complete else "no errors in the part that was searched in time")
+
+
+def _alarms(visit: Visit) -> Iterator[Finding]:
+    alarms = read_alarms(visit.stack)
+    if not alarms:
+        raise NotChecked("this AWS has no alarms")
+    firing = [alarm for alarm in alarms if alarm.state in ("ALARM", "MISSING")]
+    for alarm in firing:
+        show = _aws(visit.stack, "cloudwatch describe-alarms --alarm-names", alarm.name)
+        yield Finding(f"{alarm.logical_id}: {alarm.state}", "W_ALARM", show)
+    if not firing:
+        few = ", the others are off (Alarms=disabled)" if visit.stack.parameters.get("Alarms") == "disabled" else ""
+        yield Finding(f"none of {len(alarms)} fires{few}")
+    if silent := [alarm.logical_id for alarm in alarms if not alarm.notifies]:
+        deploy = _DEPLOY.format("AlarmTopicArn=arn:aws:sns:...")
+        yield Finding(f"No action: {_join(silent)}. Nobody is notified.", "W_ALARM_ACTION", deploy)
+
+
+def _archive(visit: Visit) -> Iterator[Finding]:
+    archive = read_archive(visit.stack)
+    if archive and archive.state == "ENABLED":
+        yield Finding(f"{archive.retention_days} d")
+    elif archive or visit.stack.parameters.get("ArchiveRetentionDays") == "0":
+        text = f"The archive's state is {archive.state}." if archive else "Events are not archived."
+        yield Finding(f"{text} You cannot replay events.", "W_ARCHIVE", _DEPLOY.format("ArchiveRetentionDays=14"))
+    else:
+        raise NotChecked("this AWS has no archive")
+
+
+def _leftovers(visit: Visit) -> Iterator[Finding]:
+    leftovers, now = find_leftovers(visit.stack), visit.stack.now()
+    if ended := [leftover.name for leftover in leftovers if leftover.expires_at < now]:
+        yield Finding(f"Ended sessions left {_join(ended)}.", "W_LEFTOVERS", "openai-webhooks doctor --fix")
+    else:
+        yield Finding(f"none; {len(leftovers)} sessions run")
+
+
+def _registered(endpoints: Iterable[Endpoint]) -> set[str]:
+    return {event_type for endpoint in endpoints for event_type in endpoint.event_types}
+
+
+def _repeat(option: str, names: Iterable[str]) -> str:
+    return "".join(f" {option} {shlex.quote(printable(name))}" for name in names)
+
+
+def _aws(stack: Stack, action: str, argument: str) -> str:
+    return f"aws {action} {argument} --region {stack.region}"
+
+
+def _tail(stack: Stack, word: str) -> str:
+    """Return the command that shows the lines of the receiver's log with a word."""
+    return _aws(stack, "logs tail", f"{stack.physical_id('ReceiverLog')} --since 24h --filter-pattern {word}")
+
+
+def _some(types: Sequence[str]) -> str:
+    """Return the first types. The commands show the others."""
+    return _join(types[:3]) + (f" and {len(types) - 3} more" if len(types) > 3 else "")
+
+
+def _join(texts: Iterable[str]) -> str:
+    return ", ".join(map(printable, texts))
+
+
+CHECKS: Final[Mapping[str, Callable[[Visit], Iterator[Finding]]]] = {
+    "credentials": _credentials,
+    "stack": _stack,
+    "clock": _clock,
+    "signing secret": _signing_secret,
+    "endpoint": _endpoint,
+    "types": _types,
+    "rules": _rules,
+    "dead letters": _dead_letters,
+    "deliveries": _deliveries,
+    "arrivals": _arrivals,
+    "receiver log": _log,
+    "alarms": _alarms,
+    "archive": _archive,
+    "leftovers": _leftovers,
+}
+"""By name, in the order in which their findings are printed."""

@@ -1,0 +1,58 @@
+"""Stopping in order after Ctrl-C, TERM or HUP."""
+
+import contextlib
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Self
+
+from openai_webhooks_cli.shell.errors import Stopped
+
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class Stop:
+    """Whether a signal asked to stop. It takes the signals within the `with` statement.
+
+    A signal raises nothing where it arrives, because Python ignores an exception there if a finalizer is running.
+    `check` and `wait` raise Stopped. A second signal calls `on_second` and ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self.signal_number = 0
+        self.on_second: Callable[[], None] = lambda: None
+        self.on_first: Callable[[], None] = lambda: None
+        self._wake_ups: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            # A shell starts background jobs with SIGINT ignored. Taking it here lets them be stopped anyway.
+            self._previous = {number: signal.signal(number, self._take) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raise Stopped after a signal."""
+        if self.signal_number:
+            raise Stopped(self.signal_number)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, or raise Stopped as soon as a signal arrives."""
+        with contextlib.suppress(queue.Empty):
+            self._wake_ups.get(timeout=seconds)
+        self.check()
+
+    def _take(self, number: int, _: FrameType | None) -> None:
+        if self.signal_number:
+            self.on_second()
+            os._exit(128 + number)
+        self.signal_number = number
+        self._wake_ups.put(None)
+        self.on_first()

@@ -1,0 +1,56 @@
+"""Replays that the process cannot cancel itself."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ReadTimeoutError
+
+from cli.tests.support.deployed_receiver import DeployedReceiver
+from cli.tests.support.event_archive import event_archive
+from openai_webhooks_cli.aws.archive import Window, replaying, require_archive
+from openai_webhooks_cli.aws.stack import Session, Stack, find_stack
+from openai_webhooks_cli.shell.output import Output
+from openai_webhooks_cli.shell.stop import Stop
+
+NOW = datetime.now(UTC)
+WINDOW = Window(NOW - timedelta(hours=1), NOW)
+COMMAND = "aws events cancel-replay --replay-name a-replay --region us-east-1"
+
+
+@pytest.fixture
+def stack(receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    with event_archive(receiver, monkeypatch):
+        yield find_stack(Session(region="us-east-1", endpoint_url=receiver.aws.url), Output(), "openai-webhooks")
+
+
+def test_second_signal_names_replay_and_tap(stack: Stack) -> None:
+    said: list[str] = []
+    stop = Stop()
+    stop.on_second = lambda: said.append("tap")
+
+    with replaying(
+        stack, require_archive(stack), "a-replay", WINDOW, rule_arns=[], stop=stop, on_cleanup_failure=said.append
+    ):
+        stop.on_second()
+
+    replay, tap = said
+    assert COMMAND in replay
+    assert tap == "tap"
+
+
+def test_start_without_answer_names_replay(stack: Stack) -> None:
+    def time_out(**_: Any) -> None:
+        raise ReadTimeoutError(endpoint_url="https://events.us-east-1.amazonaws.com")
+
+    said: list[str] = []
+    stack.client("events").meta.events.register("before-call.events.StartReplay", time_out)
+    replay = replaying(
+        stack, require_archive(stack), "a-replay", WINDOW, rule_arns=[], stop=Stop(), on_cleanup_failure=said.append
+    )
+
+    with pytest.raises(ReadTimeoutError), replay:
+        pytest.fail("the replay did not start")
+
+    assert COMMAND in said[0]
