@@ -78,7 +78,7 @@ def event_archive(receiver: DeployedReceiver, patch: pytest.MonkeyPatch) -> Iter
 
     def read_stack_with_archive(session: stack.Session, name: str) -> stack.Stack:
         found = read_stack(session, name)
-        found.resources["EventArchive"] = stack.Resource("AWS::Events::Archive", NAME, "CREATE_COMPLETE")
+        found.resources["EventArchive"] = stack.Resource("AWS::Events::Archive", NAME)
         return found
 
     patch.setattr(stack, "read_stack", read_stack_with_archive)

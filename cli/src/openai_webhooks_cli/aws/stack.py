@@ -82,7 +82,6 @@ class Resource(NamedTuple):
 
     type: str
     physical_id: str
-    status: str
 
 
 class Stack:
@@ -154,9 +153,7 @@ def read_stack(session: Session, name: str) -> Stack:
             f"that is deployed. Pass the receiver's stack with --stack. {_others(session)}"
         )
     resources = {
-        resource["LogicalResourceId"]: Resource(
-            resource["ResourceType"], resource.get("PhysicalResourceId", ""), resource["ResourceStatus"]
-        )
+        resource["LogicalResourceId"]: Resource(resource["ResourceType"], resource.get("PhysicalResourceId", ""))
         for page in cloudformation.get_paginator("list_stack_resources").paginate(StackName=name)
         for resource in page["StackResourceSummaries"]
     }

@@ -29,7 +29,6 @@ RENEWAL = 300
 PROBE_TIMEOUT = 60  # seconds
 PROBE_SOURCE = "openai-webhooks.listen"
 """The source of probes. The archive, the arrival log and subscribers with the template's source do not match it."""
-UNPROVEN_WAIT = 30  # seconds to wait for the rule without a probe
 _VISIBILITY = 300  # seconds; a batch of ten events is handled in less
 _MAX_RULE_NAME = 64
 _LEASE_TEXT = "Temporary rule of openai-webhooks, with a lease until the Unix time "
@@ -222,23 +221,19 @@ def open_tap(
     alternatives: Sequence[Pattern],
     stop: Stop,
     *,
-    probe: bool = True,
     on_cleanup_failure: Callable[[str], None],
 ) -> Iterator[Tap]:
     """Open a tap, ready to receive, and remove it at the end of the `with` statement.
 
     `on_cleanup_failure` is called with commands to run if the tap cannot be removed, or if a second signal ends the
-    process before that. Without `probe`, the tap waits UNPROVEN_WAIT seconds, and nothing shows that it works.
+    process before that.
     """
     tap = Tap(stack, alternatives)
     stop.on_second = lambda: on_cleanup_failure(f"Not removed. Run these commands:\n{tap.cleanup_commands}")
     try:
         tap.create()
         stop.check()
-        if probe:
-            tap.prove(stop)
-        else:
-            stop.wait(UNPROVEN_WAIT)
+        tap.prove(stop)
         yield tap
     finally:
         try:

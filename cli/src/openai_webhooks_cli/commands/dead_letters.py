@@ -11,9 +11,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from openai_webhooks_cli.aws.dead_letters import DeadLetterQueue, is_function, oldest_ages, read_queues
 from openai_webhooks_cli.aws.letters import Letter, read_letter, short_name
-from openai_webhooks_cli.aws.rules import Rule, Target, read_rules
+from openai_webhooks_cli.aws.rules import Rule, read_rules
 from openai_webhooks_cli.aws.stack import Stack
-from openai_webhooks_cli.commands.forwarding import Forwarder, absent_servers, parse_targets
 from openai_webhooks_cli.shell.command import Selection, Yes, command
 from openai_webhooks_cli.shell.errors import CannotRun, Failed, explain, is_denied, is_expired
 from openai_webhooks_cli.shell.output import Output, printable
@@ -84,10 +83,6 @@ def redrive(
     selection: Selection,
     rule: RuleName = None,
     maximum: Annotated[int | None, typer.Option("--max", min=1, help="Number of letters to redrive.")] = None,
-    to: Annotated[
-        str | None,
-        typer.Option(metavar="RULE|URL", help="Send the events to another rule's targets, or post them to a URL."),
-    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be sent, and where.")] = False,
     yes: Yes = False,
 ) -> None:
@@ -98,11 +93,10 @@ def redrive(
     """
     found = selection.find(output)
     rules, queues = _read_queues(found, output, rule)
-    route = _Route(found, rules, to)
     for queue in queues:
         if queue.depth:
-            destination = to or ", ".join(map(short_name, queue.functions)) or "the targets of its rules"
-            output.note(f"{queue.name}: {_count(queue.depth)} -> {printable(destination)}")
+            destination = ", ".join(map(short_name, queue.functions)) or "the targets of its rules"
+            output.note(f"{queue.name}: {_count(queue.depth)} -> {destination}")
     # The limit also ends a run in which every event fails again, and comes back as a new letter.
     limit = min(_depth(queues), maximum or _depth(queues))
     if limit and not dry_run and not output.confirm(f"Redrive up to {_count(limit)}?", yes=yes):
@@ -114,9 +108,9 @@ def redrive(
             stop.on_second = lambda: output.error(reader.hidden)
             for letter in islice(reader.letters(rule), limit):
                 stop.check()
-                result, reason = _redrive(letter, route, reader, dry_run=dry_run)
+                result, reason = _redrive(found, letter, reader, dry_run=dry_run)
                 counts[result] += 1
-                output.line(f"{result:<8}  {letter.title}  {printable(reason or route.text(letter))}", _STYLES[result])
+                output.line(f"{result:<8}  {letter.title}  {printable(reason or _route(letter))}", _STYLES[result])
                 output.record(type="letter", result=result, reason=reason, **letter.fields)
     finally:
         output.record(type="summary", **counts)
@@ -183,82 +177,55 @@ class _Reader:
         return messages
 
 
-class _Route:
-    """Where events go: to the targets that did not handle them, to the targets of the rule `to`, or to the URL `to`."""
-
-    def __init__(self, stack: Stack, rules: Sequence[Rule], to: str | None) -> None:
-        self._stack = stack
-        self._forwarder: Forwarder | None = None
-        self._rule: Rule | None = None
-        if to and (":" in to or "/" in to):
-            self._forwarder = Forwarder(parse_targets([f"*={to}"]))
-            if absent_servers(self._forwarder.targets):
-                raise CannotRun(f"Nothing listens on {printable(to)}. Start the server, and run the command again.")
-        elif to:
-            self._rule = _require_rule(stack, rules, to)
-
-    def text(self, letter: Letter) -> str:
-        """Return where the letter's event goes, for people."""
-        if self._forwarder:
-            return f"-> {self._forwarder.targets[0].url}"
-        return f"-> {', '.join(short_name(target.arn) for target in self._targets(letter))}"
-
-    def obstacle(self, letter: Letter) -> str:
-        """Return why the letter has to stay in its queue, or an empty text."""
-        if letter.form == "unknown":
-            return letter.error
-        if (self._forwarder or self._rule) and not letter.event:
-            return "The rule transformed the event, so it can go only to its own target."
-        return "" if self._forwarder else self._obstacle_at_targets(letter)
-
-    def send(self, letter: Letter) -> str:
-        """Send the event. Return why it was not accepted, or an empty text. Raises errors that concern all letters."""
-        if self._forwarder:
-            [answer] = self._forwarder.forward(letter.event, letter.payload)
-            return "" if answer.ok else f"{answer.url} answered {answer.status or 'nothing'}: {answer.text}"
-        try:
-            refused = [target.arn for target in self._targets(letter) if not self._send_to(target.arn, letter.payload)]
-        except ClientError as error:
-            if is_denied(error) or is_expired(error):
-                raise
-            return explain(error, "dead-letters redrive")
-        return f"Not accepted by {', '.join(refused)}" if refused else ""
-
-    def _targets(self, letter: Letter) -> Sequence[Target]:
-        return self._rule.targets if self._rule else letter.targets
-
-    def _obstacle_at_targets(self, letter: Letter) -> str:
-        targets = self._targets(letter)
-        if not targets:
-            return f"No target of a rule on the bus fits {letter.origin}. Pass --to RULE or --to URL."
-        if (self._rule or letter.form == "eventbridge") and any(target.transforms for target in targets):
-            return "The rule transforms events before it sends them. Replay the event: openai-webhooks replay"
-        if not all(is_function(target.arn) or _is_standard_queue(target.arn) for target in targets):
-            return "A target is neither a function nor a standard queue. Pass --to RULE or --to URL."
-        return ""
-
-    def _send_to(self, arn: str, payload: str) -> bool:
-        if is_function(arn):
-            answer = self._stack.client("lambda").invoke(
-                FunctionName=arn, InvocationType="Event", Payload=payload.encode()
-            )
-            return bool(answer["StatusCode"] == 202)
-        sqs, (owner, name) = self._stack.client("sqs"), arn.split(":")[4:]
-        url = sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=owner)["QueueUrl"]
-        sqs.send_message(QueueUrl=url, MessageBody=payload)
-        return True
-
-
-def _redrive(letter: Letter, route: _Route, reader: _Reader, *, dry_run: bool) -> tuple[str, str]:
+def _redrive(stack: Stack, letter: Letter, reader: _Reader, *, dry_run: bool) -> tuple[str, str]:
     """Send a letter's event, and delete the letter if the event was accepted. Return the result, and why it is so."""
-    if obstacle := route.obstacle(letter):
+    if obstacle := _obstacle(letter):
         return "left", obstacle
     if dry_run:
         return "planned", ""
-    if refusal := route.send(letter):
+    if refusal := _send(stack, letter):
         return "failed", refusal
     reader.delete(letter)
     return "redriven", ""
+
+
+def _route(letter: Letter) -> str:
+    """Return where the letter's event goes, for people."""
+    return f"-> {', '.join(short_name(target.arn) for target in letter.targets)}"
+
+
+def _obstacle(letter: Letter) -> str:
+    """Return why the letter has to stay in its queue, or an empty text."""
+    if letter.form == "unknown":
+        return letter.error
+    if not letter.targets:
+        return f"No target of a rule on the bus fits {letter.origin}."
+    if letter.form == "eventbridge" and any(target.transforms for target in letter.targets):
+        return "The rule transforms events before it sends them. Replay the event's minute: openai-webhooks replay"
+    if not all(is_function(target.arn) or _is_standard_queue(target.arn) for target in letter.targets):
+        return "A target is neither a function nor a standard queue. Replay the event's minute: openai-webhooks replay"
+    return ""
+
+
+def _send(stack: Stack, letter: Letter) -> str:
+    """Send the event. Return why it was not accepted, or an empty text. Raises errors that concern all letters."""
+    try:
+        refused = [target.arn for target in letter.targets if not _send_to(stack, target.arn, letter.payload)]
+    except ClientError as error:
+        if is_denied(error) or is_expired(error):
+            raise
+        return explain(error, "dead-letters redrive")
+    return f"Not accepted by {', '.join(refused)}" if refused else ""
+
+
+def _send_to(stack: Stack, arn: str, payload: str) -> bool:
+    if is_function(arn):
+        answer = stack.client("lambda").invoke(FunctionName=arn, InvocationType="Event", Payload=payload.encode())
+        return bool(answer["StatusCode"] == 202)
+    sqs, (owner, name) = stack.client("sqs"), arn.split(":")[4:]
+    url = sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=owner)["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody=payload)
+    return True
 
 
 def _read_queues(stack: Stack, output: Output, rule: str | None) -> tuple[list[Rule], list[DeadLetterQueue]]:

@@ -12,9 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.text import Text
 
 from openai_webhooks_cli.aws.activity import start
-from openai_webhooks_cli.aws.rules import arrival_rule
-from openai_webhooks_cli.aws.stack import Stack
-from openai_webhooks_cli.aws.tap import PROBE_TIMEOUT, Tap, open_tap, sweep
+from openai_webhooks_cli.aws.tap import PROBE_TIMEOUT, Tap, open_tap
 from openai_webhooks_cli.commands.doctor_checks import CHECKS, NO_ENDPOINT, Finding, NotChecked, Visit
 from openai_webhooks_cli.openai_platform.endpoints import connect
 from openai_webhooks_cli.shell.command import FAILED, Selection, Yes, command
@@ -32,13 +30,7 @@ def doctor(
     probe: Annotated[
         bool, typer.Option("--probe", help="Let OpenAI deliver a test event, and time it. It reaches your subscribers.")
     ] = False,
-    fix: Annotated[
-        bool, typer.Option("--fix", help="Remove what ended sessions left, and enable the rule of the arrival log.")
-    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
-    no_read_secret: Annotated[
-        bool, typer.Option("--no-read-secret", help="Do not read the signing secret from Secrets Manager.")
-    ] = False,
     yes: Yes = False,
 ) -> None:
     """Check everything between OpenAI and your subscribers.
@@ -51,9 +43,7 @@ def doctor(
     found = selection.find(output)
     if probe and not output.confirm("Let OpenAI send a test event, which reaches your subscribers?", yes=yes):
         raise typer.Abort
-    if fix:
-        _fix(found, output)
-    visit = Visit(found, read_secret=not no_read_secret)
+    visit = Visit(found)
     with output.progress("Checking"):
         results = examine(visit)
     for name, finding in results:
@@ -115,17 +105,6 @@ def _verdict(output: Output, findings: Sequence[Finding], *, strict: bool) -> bo
     loss = " Events can be lost until each ✗ is fixed." if counts["failure"] else ""
     output.line(text + loss, "green" if passes else "red")
     return passes
-
-
-def _fix(stack: Stack, output: Output) -> None:
-    done = [f"Removed {name}." for name in sweep(stack)]
-    events, rule = stack.client("events"), {"Name": arrival_rule(stack), "EventBusName": stack.bus}
-    if events.describe_rule(**rule)["State"] == "DISABLED":
-        events.enable_rule(**rule)
-        done.append(f"Enabled {rule['Name']}.")
-    for text in done:
-        output.line(text)
-        output.record(type="fixed", text=text)
 
 
 def _probe(output: Output, visit: Visit) -> Iterator[Finding]:

@@ -68,9 +68,8 @@ class NotChecked(Exception):
 class Visit:
     """A stack, and what several checks read of it. Each thing is read once, in a thread."""
 
-    def __init__(self, stack: Stack, *, read_secret: bool) -> None:
+    def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.read_secret = read_secret
         # Each one uses only those above it. Without OPENAI_API_KEY, the first three raise CannotRun.
         self.api = start(connect)
         self.all_endpoints = start(lambda: self.api.result().endpoints())
@@ -127,8 +126,6 @@ def _clock(visit: Visit) -> Iterator[Finding]:
 
 
 def _signing_secret(visit: Visit) -> Iterator[Finding]:
-    if not visit.read_secret:
-        raise NotChecked("not read (--no-read-secret)")
     secret = SigningSecret(visit.stack)
     text = secret.read() or ""
     malformed, valid, store = problems(text), values(text), visit.stack.outputs["StoreSecretCommand"]
@@ -218,8 +215,7 @@ def _rule(stack: Stack, rule: Rule, *, is_used: bool, failed: int) -> Iterator[F
     named = f"{rule.name} --event-bus-name {stack.bus}"
     targets = _aws(stack, "events list-targets-by-rule --rule", named)
     if not rule.enabled:
-        enable = _aws(stack, "events enable-rule --name", named)
-        yield Finding(f"{rule.name} is disabled.", "W_RULE_DISABLED", enable)
+        yield Finding(f"{rule.name} is disabled.", "W_RULE_DISABLED", _enable(stack, rule.name))
     elif not is_used:
         show = _aws(stack, "events describe-rule --name", named)
         yield Finding(f"{rule.name} matches no sample of a known type.", "W_RULE_NOTHING", show)
@@ -274,7 +270,7 @@ def _arrivals(visit: Visit) -> Iterator[Finding]:
     stack, counts, name = visit.stack, visit.counts.result(), arrival_rule(visit.stack)
     if stack.client("events").describe_rule(Name=name, EventBusName=stack.bus)["State"] == "DISABLED":
         text = f"{name} is disabled, so the arrival log gets no events."
-        yield Finding(text, "W_RULE_DISABLED", "openai-webhooks doctor --fix")
+        yield Finding(text, "W_RULE_DISABLED", _enable(stack, name))
         return
     arrived = counts.newest("MatchedEvents")
     # An event can be counted as published one period after its arrival.
@@ -329,7 +325,7 @@ def _archive(visit: Visit) -> Iterator[Finding]:
 def _leftovers(visit: Visit) -> Iterator[Finding]:
     leftovers, now = find_leftovers(visit.stack), visit.stack.now()
     if ended := [leftover.name for leftover in leftovers if leftover.expires_at < now]:
-        yield Finding(f"Ended sessions left {_join(ended)}.", "W_LEFTOVERS", "openai-webhooks doctor --fix")
+        yield Finding(f"Ended sessions left {_join(ended)}.", "W_LEFTOVERS", "openai-webhooks listen --clean")
     else:
         yield Finding(f"none; {len(leftovers)} sessions run")
 
@@ -344,6 +340,10 @@ def _repeat(option: str, names: Iterable[str]) -> str:
 
 def _aws(stack: Stack, action: str, argument: str) -> str:
     return f"aws {action} {argument} --region {stack.region}"
+
+
+def _enable(stack: Stack, rule: str) -> str:
+    return _aws(stack, "events enable-rule --name", f"{rule} --event-bus-name {stack.bus}")
 
 
 def _tail(stack: Stack, word: str) -> str:

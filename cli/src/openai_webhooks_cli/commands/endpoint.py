@@ -141,12 +141,11 @@ def update(
     url: Annotated[
         str | None, typer.Option(metavar="auto|URL", help="Deliver to this URL. auto is the stack's URL.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="New name at OpenAI.")] = None,
     endpoint_id: EndpointId = None,
 ) -> None:
-    """Change the endpoint's event types, its URL or its name."""
+    """Change the endpoint's event types, or its URL."""
     _only_one({"--all": all_types, "--handled": handled})
-    if not (add or remove or all_types or handled or url or name):
+    if not (add or remove or all_types or handled or url):
         raise CannotRun("Say what to change. The options are listed by: openai-webhooks endpoint update --help")
     target = _connect(output, selection)
     old = _find(target, endpoint_id, moved=url == "auto")
@@ -162,8 +161,8 @@ def update(
     changed_types = None if event_types == list(old.event_types) else event_types
     new_url = target.url if url == "auto" else url
     new = old
-    if changed_types or new_url or name:
-        new = target.api.update(old.id, url=new_url, name=name, event_types=changed_types)
+    if changed_types or new_url:
+        new = target.api.update(old.id, url=new_url, event_types=changed_types)
     output.line(_line(target, new))
     output.record(type="updated", **_fields(target, new))
     if url == "auto" and not _has_secret(target.stack, new):

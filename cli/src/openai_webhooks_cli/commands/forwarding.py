@@ -1,7 +1,6 @@
 """Forward events from the bus to a server on this machine, as if OpenAI had delivered them to it."""
 
 import os
-import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -54,7 +53,7 @@ class Forwarder:
     """Posts events to targets.
 
     A delivery is signed with the development secret of this machine, never with OpenAI's. `form` "eventbridge" posts
-    what a Lambda target gets, without a signature. `retries` are made at once if the answer is not 2xx.
+    what a Lambda target gets, without a signature.
     """
 
     def __init__(
@@ -62,28 +61,15 @@ class Forwarder:
         targets: Sequence[Target],
         *,
         form: Form = "signed",
-        headers: Mapping[str, str] | None = None,
-        retries: int = 0,
     ) -> None:
         self.targets = targets
         self._form = form
-        self._headers = dict(headers or {})
-        self._retries = retries
         self._secret = development_secret() if form == "signed" else ""
 
     def forward(self, event: Mapping[str, Any], body: str) -> list[Answer]:
         """Post an event to each target that takes its type. `body` is the event's JSON, as the bus passes it."""
         takers = [target.url for target in self.targets if target.takes(str(event.get("detail-type", "")))]
-        return [self._deliver(url, event, body) for url in takers]
-
-    def _deliver(self, url: str, event: Mapping[str, Any], body: str) -> Answer:
-        answer = self._post(url, event, body)
-        for attempt in range(self._retries):
-            if answer.ok:
-                break
-            time.sleep(min(0.2 * 2**attempt, 5))
-            answer = self._post(url, event, body)
-        return answer
+        return [self._post(url, event, body) for url in takers]
 
     def _post(self, url: str, event: Mapping[str, Any], body: str) -> Answer:
         if self._form == "eventbridge":
@@ -92,9 +78,7 @@ class Forwarder:
             content, headers = self._delivery(event)
         start = time.perf_counter()
         try:
-            response = requests.post(
-                url, data=content, headers={**headers, **self._headers}, timeout=TIMEOUT, allow_redirects=False
-            )
+            response = requests.post(url, data=content, headers=headers, timeout=TIMEOUT, allow_redirects=False)
         except requests.Timeout:
             return Answer(url, None, _since(start), f"no answer within {TIMEOUT} s")
         except requests.RequestException as error:
@@ -112,20 +96,12 @@ class Forwarder:
         return content, samples.headers(content, secret=self._secret, timestamp=int(time.time()), webhook_id=webhook_id)
 
 
-def build_forwarder(
-    urls: Sequence[str], *, unsigned: bool, as_form: str | None, headers: Sequence[str], retry: int
-) -> Forwarder:
+def build_forwarder(urls: Sequence[str], *, unsigned: bool, as_form: str | None) -> Forwarder:
     """Return the forwarder for `[TYPE=]URL` and the options of forwards. Raises CannotRun."""
     if unsigned and as_form:
         raise CannotRun("Choose either --unsigned or --as eventbridge.")
-    pairs = {}
-    for header in headers:
-        name, separator, value = header.partition(":")
-        if not separator or not re.fullmatch(r"[\w-]+", name.strip(), re.ASCII):
-            raise CannotRun(f"Cannot read the header {printable(header)}. Write -H 'NAME: VALUE'.")
-        pairs[name.strip()] = value.strip()
     form: Form = "eventbridge" if as_form else "unsigned" if unsigned or not urls else "signed"
-    return Forwarder(parse_targets(urls), form=form, headers=pairs, retries=retry)
+    return Forwarder(parse_targets(urls), form=form)
 
 
 def parse_targets(values: Sequence[str]) -> list[Target]:

@@ -67,7 +67,7 @@ _STORE_SECRET: Grants = (
 COMMANDS: dict[str, Grants] = {
     "listen": (*_TAP, *_SWEEP, *_REPLAY, ("rules", "events:DescribeRule")),
     "show": _FETCH,
-    "replay": (*_FETCH, *_RULES, *_MATCH, ("functions", "lambda:InvokeFunction")),
+    "replay": (*_FETCH, *_RULES),
     "rules": (*_RULES, *_MATCH),
     "endpoint create": (*_RULES, *_MATCH, *_STORE_SECRET, *_TAP),
     "endpoint list": (),
@@ -84,7 +84,7 @@ COMMANDS: dict[str, Grants] = {
         *_SWEEP,
         *_TAP,
         ("receiver's log", "logs:FilterLogEvents"),
-        ("arrival rule", "events:DescribeRule events:EnableRule"),
+        ("arrival rule", "events:DescribeRule"),
     ),
     "dead-letters list": (*_DEAD_LETTERS, *_METRICS),
     "dead-letters show": _LETTERS,

@@ -55,26 +55,13 @@ def listen(
     as_form: Annotated[
         Literal["eventbridge"] | None, typer.Option("--as", help="Forward what a Lambda target of a rule gets.")
     ] = None,
-    headers: Annotated[
-        list[str] | None, typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="Add a header to forwards.")
-    ] = None,
-    retry: Annotated[
-        int, typer.Option(min=0, max=20, help="How often to forward again at once, if the answer is not 2xx.")
-    ] = 0,
-    concurrency: Annotated[
-        int, typer.Option(min=1, max=10, help="Events to forward at the same time. 1 keeps the order of arrival.")
-    ] = 1,
     since: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Also show archived events since then: 15m, 09:14 or an ISO 8601 time."),
     ] = None,
     duration: Annotated[str | None, typer.Option("--for", metavar="DURATION", help="Stop after 90s, 30m, 2h.")] = None,
     maximum: Annotated[int | None, typer.Option("--max", min=1, help="Stop after this many events.")] = None,
-    probe: Annotated[
-        bool, typer.Option("--probe/--no-probe", help="Prove with an event of its own that the tap works.")
-    ] = True,
     page: Annotated[bool, typer.Option("--page", help="Also show the events on a page in your browser.")] = False,
-    page_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page. 0 chooses a free port.")] = 8788,
     print_secret: Annotated[
         bool, typer.Option("--print-secret", help="Print the secret that signs forwards. It stays the same.")
     ] = False,
@@ -91,9 +78,7 @@ def listen(
     if print_secret:
         sys.stdout.write(development_secret() + "\n")
         return
-    forwarder = build_forwarder(
-        forward_to or [], unsigned=unsigned, as_form=as_form, headers=headers or [], retry=retry
-    )
+    forwarder = build_forwarder(forward_to or [], unsigned=unsigned, as_form=as_form)
     seconds = parse_duration(duration).total_seconds() if duration else None
     filters = _filters(output, types or [], where or [])
     if rule and (types or where):
@@ -104,13 +89,13 @@ def listen(
         return
     alternatives = _patterns_of_rule(found, rule) if rule else [{"source": [found.event_source], **filters}]
     with ExitStack() as parts:
-        live_page = LivePage(f"openai-webhooks · {found.identity}", forwarder, port=page_port) if page else None
+        live_page = LivePage(f"openai-webhooks · {found.identity}", forwarder) if page else None
         if live_page:
             parts.callback(live_page.close)
             output.note(f"Page: {live_page.url}")
         stop = parts.enter_context(Stop())
-        settings = Settings(forwarder, concurrency, maximum, seconds, live_page)
-        _listen(found, output, stop, settings, alternatives, probe=probe, since=since)
+        settings = Settings(forwarder, maximum, seconds, live_page)
+        _listen(found, output, stop, settings, alternatives, since=since)
 
 
 def _listen(
@@ -120,7 +105,6 @@ def _listen(
     settings: Settings,
     alternatives: list[Pattern],
     *,
-    probe: bool,
     since: str | None,
 ) -> None:
     started = time.monotonic()
@@ -143,7 +127,6 @@ def _listen(
         stack,
         [{**pattern, "replay-name": names} for pattern in alternatives],
         stop,
-        probe=probe,
         on_cleanup_failure=on_cleanup_failure,
     )
     try:
@@ -151,7 +134,7 @@ def _listen(
             session = LiveSession(tap, output, settings)
             stop.on_first = session.quit
             stop.check()  # a signal that came before that
-            _announce(output, tap, seconds=time.monotonic() - started, proven=probe)
+            _announce(output, tap, seconds=time.monotonic() - started)
             if history:
                 history.start(tap, output)
             try:
@@ -189,12 +172,9 @@ class _History:
         cancel_replay(self._stack, self.name)
 
 
-def _announce(output: Output, tap: Tap, *, seconds: float, proven: bool) -> None:
-    output.record(type="ready", session=tap.session, rule=tap.name, bus=tap.stack.bus, proven=proven)
-    if proven:
-        how = f"Ready in {seconds:.1f} s: a probe went bus -> rule -> queue -> here."
-    else:
-        how = f"Ready after {seconds:.0f} s, not proven: no probe was sent."
+def _announce(output: Output, tap: Tap, *, seconds: float) -> None:
+    output.record(type="ready", session=tap.session, rule=tap.name, bus=tap.stack.bus)
+    how = f"Ready in {seconds:.1f} s: a probe went bus -> rule -> queue -> here."
     output.note(Text.assemble(("● ", "green"), how, " Ctrl-C removes both."))
     if output.is_terminal:
         output.note("[r] send again  [d] details  [q] quit", "dim")

@@ -1,50 +1,34 @@
 """The page of `listen`: live events of a deployed stack in a browser on this machine."""
 
-import logging
-import socket
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from werkzeug import Request, Response
-from werkzeug.serving import make_server
 
 from openai_webhooks_cli.aws.tap import Received
 from openai_webhooks_cli.commands.event_text import answer_fields
 from openai_webhooks_cli.commands.forwarding import Answer, Forwarder
+from openai_webhooks_cli.local import wsgi_server
 from openai_webhooks_cli.page.app import Page
 from openai_webhooks_cli.page.feed import Feed
-from openai_webhooks_cli.shell.errors import CannotRun
 
 
 class LivePage:
-    """A web server on the loopback address with a record for each event. Close it at the end.
+    """A web server on a free port of the loopback address, with a record for each event. Close it at the end."""
 
-    Raises CannotRun if the port is taken. Port 0 chooses a free one.
-    """
-
-    def __init__(self, title: str, forwarder: Forwarder, *, port: int) -> None:
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would log each request
+    def __init__(self, title: str, forwarder: Forwarder) -> None:
         self._forwarder = forwarder
         self._feed = Feed()
         self._messages: dict[int, Received] = {}  # by record
         actions = {"forward_again": self._forward_again} if forwarder.targets else {}
         self._page = Page(self._feed, actions=actions, info={"title": title, "url": None, "types": []})
-        try:
-            listener = socket.create_server(("127.0.0.1", port))
-        except OSError as error:
-            raise CannotRun(f"Port {port}: {error.strerror}. Choose another port: --page-port 0") from None
-        with listener:
-            host, port = listener.getsockname()
-            application = Request.application(self._respond)
-            self._server = make_server(host, port, application, threaded=True, fd=listener.fileno())
-        self.url = f"http://{host}:{port}/"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self._server = wsgi_server.start(Request.application(self._respond))
+        self.url = f"http://{self._server.host}:{self._server.port}/"
 
     def close(self) -> None:
         """Stop the server."""
         self._page.close()
-        self._server.shutdown()
+        wsgi_server.stop(self._server)
 
     def received(self, event: Mapping[str, Any], message: Received, received_at: float) -> int:
         """Show an event. Return its record."""

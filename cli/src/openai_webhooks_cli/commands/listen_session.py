@@ -38,7 +38,6 @@ class Settings(NamedTuple):
     """What a session does with events, and when it ends."""
 
     forwarder: Forwarder
-    concurrency: int
     maximum: int | None
     """Events. None for no limit."""
     seconds: float | None
@@ -47,7 +46,7 @@ class Settings(NamedTuple):
 
 
 class LiveSession:
-    """Receives events in one thread, handles them in others, and waits for keys, signals and the end in the caller's.
+    """Receives events in one thread, handles them in another, and waits for keys, signals and the end in the caller's.
 
     All its threads are daemons, so that a server that does not answer cannot delay the end.
     """
@@ -57,8 +56,8 @@ class LiveSession:
         self._output = output
         self._settings = settings
         self._controls: queue.SimpleQueue[object] = queue.SimpleQueue()
-        # Full while the handlers are busy. Events then wait in SQS, not in memory.
-        self._work: queue.Queue[Received] = queue.Queue(settings.concurrency)
+        # Full while the handler is busy. Events then wait in SQS, not in memory.
+        self._work: queue.Queue[Received] = queue.Queue(1)
         self._handled: queue.SimpleQueue[Received] = queue.SimpleQueue()
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._accepted = 0
@@ -75,7 +74,7 @@ class LiveSession:
 
     def run(self, *, interactive: bool) -> None:
         """Handle events until a signal, a key, the maximum or the end of the time."""
-        for work in (self._receive, *[self._handle] * self._settings.concurrency):
+        for work in (self._receive, self._handle):
             threading.Thread(target=self._repeat, args=[work], daemon=True).start()
         deadline = time.monotonic() + self._settings.seconds if self._settings.seconds else None
         with _keys(self._controls) if interactive else nullcontext():
@@ -120,7 +119,7 @@ class LiveSession:
                 self._offer(message)
 
     def _offer(self, message: Received) -> None:
-        """Give an event to a handler, as soon as one is free."""
+        """Give an event to the handler, as soon as it is free."""
         while not self._closing:
             try:
                 self._work.put(message, timeout=5)

@@ -1,17 +1,11 @@
 """`openai-webhooks replay`: past events again, to this terminal, a URL, a rule or all rules."""
 
-import functools
-import json
 import shlex
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
-from botocore.exceptions import ClientError
 from rich.text import Text
 
 from openai_webhooks_cli.aws.archive import (
@@ -32,14 +26,13 @@ from openai_webhooks_cli.aws.archived_events import (
     read_range,
     search_windows,
 )
-from openai_webhooks_cli.aws.dead_letters import is_function
-from openai_webhooks_cli.aws.rules import Rule, match, read_rules
+from openai_webhooks_cli.aws.rules import Rule, read_rules
 from openai_webhooks_cli.aws.stack import Stack
 from openai_webhooks_cli.aws.tap import Received, type_patterns
 from openai_webhooks_cli.commands.event_text import answer_fields, answer_row, event_id
 from openai_webhooks_cli.commands.forwarding import Answer, absent_servers, build_forwarder
 from openai_webhooks_cli.shell.command import Selection, Yes, command
-from openai_webhooks_cli.shell.errors import CannotRun, Failed, Stopped, explain, is_denied, is_expired
+from openai_webhooks_cli.shell.errors import CannotRun, Failed, Stopped
 from openai_webhooks_cli.shell.output import Output, printable
 from openai_webhooks_cli.shell.stop import Stop
 
@@ -70,12 +63,6 @@ def replay(
     at: Annotated[
         str | None, typer.Option(metavar="TIME", help="Search ids only in the minute before and after this time.")
     ] = None,
-    file: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="FILE", help="Take the events from a file of `listen --json`. - is the standard input."
-        ),
-    ] = None,
     to: Annotated[
         str, typer.Option(metavar="terminal | URL | RULE | all", help="Who gets the events. RULE is its name.")
     ] = _TERMINAL,
@@ -83,54 +70,37 @@ def replay(
     as_form: Annotated[
         Literal["eventbridge"] | None, typer.Option("--as", help="Post what a Lambda target of a rule gets.")
     ] = None,
-    headers: Annotated[
-        list[str] | None, typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="Add a header to posts.")
-    ] = None,
-    retry: Annotated[
-        int, typer.Option(min=0, max=20, help="How often to post again at once, if the answer is not 2xx.")
-    ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be sent, and where.")] = False,
     yes: Yes = False,
 ) -> None:
     """Send past events again: to this terminal, a URL, a rule, or all rules.
 
-    Events come from the stack's archive, or from a file. Functions with
-    handle_once skip events that they have already handled.
+    Events come from the stack's archive. A rule, or all rules, get every event
+    of a range. Functions with handle_once skip events that they have handled.
     """
     ids = [argument for argument in chosen or [] if argument.startswith("evt_")]
     types = [argument for argument in chosen or [] if argument not in ids]
-    _check_selection(ids, types, since=since, until=until, at=at, file=file)
-    is_whole_range = not (ids or types or file)
-    urls = [f"*={to}"] if ":" in to or "/" in to else []
-    forwarder = build_forwarder(urls, unsigned=unsigned, as_form=as_form, headers=headers or [], retry=retry)
+    is_local = to == _TERMINAL or ":" in to or "/" in to
+    _check_selection(ids, types, since=since, until=until, at=at, to="" if is_local else to)
+    urls = [] if to == _TERMINAL or not is_local else [f"*={to}"]
+    forwarder = build_forwarder(urls, unsigned=unsigned, as_form=as_form)
     patterns = type_patterns(output, types)
-    events = _read_file(file) if file else []
-    # Cached, and not called at once, because a file that goes to a URL needs no AWS.
-    find = functools.cache(lambda: selection.find(output))
-    rules = [] if urls or to == _TERMINAL else _receivers(find(), to, is_whole_range=is_whole_range)
-    source = None if file else _find_source(find(), output, ids, since=since, until=until, at=at)
-    _print_plan(output, ids + types, source, len(events) if file else None, to, rules, dry_run=dry_run)
+    found = selection.find(output)
+    rules = [] if is_local else _receivers(found, to)
+    source = _find_source(found, output, ids, since=since, until=until, at=at)
+    _print_plan(output, ids + types, source, to, rules, dry_run=dry_run)
     if dry_run or (to == _ALL and not output.confirm(f"Send the events to all {len(rules)} rules?", yes=yes)):
         return
     if absent_servers(forwarder.targets):
         raise CannotRun(f"Nothing listens on {printable(to)}. Start the server, and run the command again.")
-    if source:
-        with Stop() as stop:
-            if is_whole_range and not urls and to != _TERMINAL:
-                _replay_to_rules(source, output, stop, to, None if to == _ALL else [rule.arn for rule in rules])
-                return
-            events = fetch(source.stack, source.archive, output, stop, source.windows, ids=ids, types=patterns)
+    with Stop() as stop:
+        if not is_local:
+            _replay_to_rules(source, output, stop, to, None if to == _ALL else [rule.arn for rule in rules])
+            return
+        events = fetch(found, source.archive, output, stop, source.windows, ids=ids, types=patterns)
     missing = sorted(set(ids) - set(map(openai_id, events)))
-    if rules:
-        events = _matching(find(), output, rules[0], events)
-
-    def deliver(message: Received) -> list[Answer]:
-        if rules:
-            return [_invoke(find(), target.arn, message.body) for target in rules[0].targets]
-        return forwarder.forward(message.event, message.body)
-
-    _send_all(output, events, deliver, to)
-    if source and missing:
+    _send_all(output, events, lambda message: forwarder.forward(message.event, message.body), to)
+    if missing:
         raise not_found(missing, source.archive, source.windows[-1], source.now, _command_line(missing, to))
 
 
@@ -192,50 +162,46 @@ def _send(output: Output, message: Received, deliver: Callable[[Received], list[
 
 
 def _check_selection(
-    ids: Sequence[str], types: Sequence[str], *, since: str | None, until: str | None, at: str | None, file: str | None
+    ids: Sequence[str], types: Sequence[str], *, since: str | None, until: str | None, at: str | None, to: str
 ) -> None:
-    if sum(map(bool, (ids, types, file))) > 1 or (file and (since or until or at)):
-        raise CannotRun("Choose events in one way: EVENT_ID..., --since TIME [--until TIME] [TYPE...], or --from FILE.")
+    """Raises CannotRun for arguments that contradict each other. `to` is a rule or `all`, or empty."""
+    if ids and types:
+        raise CannotRun("Choose events in one way: EVENT_ID..., or --since TIME [--until TIME] [TYPE...].")
     if len(ids) > MAX_IDS:
         raise CannotRun(f"A rule's pattern has room for {MAX_IDS} ids. Pass at most {MAX_IDS} at a time.")
     if at and (since or until or not ids):
         raise CannotRun("--at is for EVENT_ID..., instead of --since and --until.")
-    if not (ids or file or since):
-        raise CannotRun("Choose events: EVENT_ID..., --since TIME [--until TIME] [TYPE...], or --from FILE.")
+    if not (ids or since):
+        raise CannotRun("Choose events: EVENT_ID..., or --since TIME [--until TIME] [TYPE...].")
+    if to and (ids or types):
+        raise CannotRun(
+            "EventBridge can send only a whole range to rules: pass --since and --until around the event, "
+            "without EVENT_ID and TYPE. To handle a failed event again, use: openai-webhooks dead-letters redrive"
+        )
 
 
-def _receivers(stack: Stack, to: str, *, is_whole_range: bool) -> list[Rule]:
+def _receivers(stack: Stack, to: str) -> list[Rule]:
     """Return the rule that gets the events, or all of them. Raises CannotRun."""
     rules = read_rules(stack)
-    if to == _ALL and is_whole_range:
-        return rules
     if to == _ALL:
-        raise CannotRun(
-            "Only a whole range can go to all rules. Send chosen events to one rule after another: --to RULE"
-        )
+        return rules
     rule = next((rule for rule in rules if rule.name == to), None)
     if not rule:
         raise CannotRun(f"The bus {stack.bus} has no rule {printable(to)}. To list the rules: openai-webhooks rules")
-    if is_whole_range and not rule.enabled:
+    if not rule.enabled:
         raise CannotRun(
             f"The rule {to} is disabled, so a replay to it has no effect. To enable it: "
             f"aws events enable-rule --name {to} --event-bus-name {stack.bus} --region {stack.region}"
         )
     if not rule.targets:
         raise CannotRun(f"The rule {to} has no target. To see the rules and their targets: openai-webhooks rules")
-    if not is_whole_range and not all(is_function(target.arn) and not target.transforms for target in rule.targets):
-        raise CannotRun(
-            f"The rule {to} has a target that is not a function, or that gets only a part of the event. Only "
-            f"EventBridge can send to it, and only a whole range: openai-webhooks replay --since TIME --to {to}"
-        )
     return [rule]
 
 
 def _print_plan(
     output: Output,
     chosen: Sequence[str],
-    source: _Source | None,
-    count: int | None,
+    source: _Source,
     to: str,
     rules: Sequence[Rule],
     *,
@@ -243,10 +209,8 @@ def _print_plan(
 ) -> None:
     """Print what will be sent and where. The plan is the result of a dry run, otherwise it is a note."""
     say = output.line if dry_run else output.note
-    what = ", ".join(map(printable, chosen)) or ("all" if count is None else str(count))
-    say(f"events  {what}")
-    windows = source.windows if source else []
-    for window in windows:
+    say(f"events  {', '.join(map(printable, chosen)) or 'all'}")
+    for window in source.windows:
         say(f"from    {window}")
     say(f"to      {printable(to)}")
     for rule in rules:
@@ -257,8 +221,7 @@ def _print_plan(
     output.record(
         type="plan",
         chosen=chosen,
-        count=count,
-        windows=[{"from": window.start.isoformat(), "to": window.end.isoformat()} for window in windows],
+        windows=[{"from": window.start.isoformat(), "to": window.end.isoformat()} for window in source.windows],
         to=to,
         rules=[{"name": rule.name, "targets": [target.arn for target in rule.targets]} for rule in rules],
     )
@@ -302,62 +265,12 @@ def _replay_to_rules(source: _Source, output: Output, stop: Stop, to: str, rule_
     output.note(f"Replayed {window} to {to}.")
 
 
-def _matching(stack: Stack, output: Output, rule: Rule, events: Sequence[Received]) -> list[Received]:
-    """Return the events that the rule matches, because its functions expect no others."""
-    matched = [row[0] for row in match(stack, [rule], (event.event for event in events))]
-    skipped = [openai_id(event) for event, is_match in zip(events, matched, strict=True) if not is_match]
-    if skipped and not any(matched):
-        raise Failed(f"The rule {rule.name} matches none of the events. To see what it matches: openai-webhooks rules")
-    if skipped:
-        names = printable(", ".join(skipped), 2000)
-        output.warning(f"The rule {rule.name} does not match these events, so they are not sent: {names}")
-    return [event for event, is_match in zip(events, matched, strict=True) if is_match]
-
-
-def _invoke(stack: Stack, arn: str, payload: str) -> Answer:
-    """Invoke a function asynchronously, so that it has its own retries and dead-letter queue."""
-    start = time.perf_counter()
-    try:
-        answer = stack.client("lambda").invoke(FunctionName=arn, InvocationType="Event", Payload=payload.encode())
-    except ClientError as error:
-        if is_denied(error) or is_expired(error):
-            raise
-        status, text = error.response["ResponseMetadata"]["HTTPStatusCode"], explain(error, "replay")
-    else:
-        status, text = answer["StatusCode"], ""
-    return Answer(arn, status, (time.perf_counter() - start) * 1000, text)
-
-
-def _read_file(name: str) -> list[Received]:
-    """Read events from lines of `listen --json` or `show --json`, or from envelopes. Raises CannotRun."""
-    try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-        events = list(_read_lines(text))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CannotRun(f"Cannot read {printable(name)}: {printable(str(error))}") from None
-    if not events:
-        raise CannotRun(f"{printable(name)} has no events. To write some: openai-webhooks listen --json > FILE")
-    return events
-
-
-def _read_lines(text: str) -> Iterator[Received]:
-    for line in filter(str.strip, text.split("\n")):
-        record = json.loads(line)
-        event = record.get("event", record) if isinstance(record, dict) else None
-        # Other lines of `listen` say for instance that it is ready.
-        if isinstance(event, dict) and "detail-type" in event and isinstance(event.get("detail"), dict):
-            yield Received(json.dumps(event), 0.0, "")
-
-
 def _command_line(ids: Sequence[str], to: str) -> list[str]:
     return ["openai-webhooks", "replay", *ids, "--to", to]
 
 
 def _row(event: dict[str, Any]) -> Text:
-    try:
-        published = local_time(datetime.fromisoformat(str(event.get("time"))))
-    except ValueError:  # a file can contain anything
-        published = "?"
+    published = local_time(datetime.fromisoformat(event["time"])) if event else "?"
     event_type = printable(str(event.get("detail-type", "?")), 128)
     return Text.assemble((published, "dim"), "  ", (f"{event_type:<28}", "bold"), f"  {event_id(event)}")
 

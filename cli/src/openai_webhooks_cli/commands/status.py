@@ -2,13 +2,10 @@
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from functools import partial
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.live import Live
 from rich.text import Text
 
 from openai_webhooks_cli.aws.activity import (
@@ -23,15 +20,11 @@ from openai_webhooks_cli.aws.activity import (
 )
 from openai_webhooks_cli.aws.archive import read_archive
 from openai_webhooks_cli.aws.dead_letters import read_queues
-from openai_webhooks_cli.aws.stack import Stack, read_stack
-from openai_webhooks_cli.commands.event_text import clock, iso_time
+from openai_webhooks_cli.aws.stack import Stack
+from openai_webhooks_cli.commands.event_text import iso_time
 from openai_webhooks_cli.shell.command import Selection, command
 from openai_webhooks_cli.shell.errors import explain
 from openai_webhooks_cli.shell.output import Output
-from openai_webhooks_cli.shell.stop import Stop
-
-_INTERVAL = 5  # seconds
-_COUNTS_INTERVAL = 60  # seconds; CloudWatch charges for each reading, and has new values once a minute
 
 
 class Row(NamedTuple):
@@ -46,55 +39,18 @@ class Row(NamedTuple):
 def status(
     output: Output,
     selection: Selection,
-    watch: Annotated[bool, typer.Option("--watch", help="Refresh every 5 seconds, until Ctrl-C.")] = False,
 ) -> None:
     """Show the last delivery, the counts of 24 hours, dead letters and alarms.
 
     To find problems, and the commands that fix them, run `openai-webhooks doctor`.
     """
     found = selection.find(output)
-    if watch:
-        _watch(found, output)
-    else:
-        with output.progress("Reading the status"):
-            rows = _read(found, {})
-        _print(output, rows)
-
-
-def _watch(stack: Stack, output: Output) -> None:
-    known: dict[str, Row] = {}
-    counted_at = float("-inf")
-    with Stop() as stop, Live(auto_refresh=False) if output.is_terminal else nullcontext() as live:
-        while True:
-            if time.monotonic() - counted_at > _COUNTS_INTERVAL:
-                known, counted_at = {}, time.monotonic()
-            # In a thread, so that Ctrl-C does not wait for AWS.
-            refresh = start(partial(_read_again, stack, known))
-            while not refresh.done():
-                stop.wait(0.05)
-            try:
-                rows = refresh.result()
-            except (BotoCoreError, ClientError) as error:
-                output.warning(explain(error, "status"))
-                stack.session.renew()
-            else:
-                known = {"last 24 hours": rows["last 24 hours"]}
-                if live:
-                    live.update(_text(rows), refresh=True)
-                else:
-                    output.line(clock(time.time()))
-                    _print(output, rows)
-            stop.wait(_INTERVAL)
-
-
-def _read_again(stack: Stack, known: Mapping[str, Row]) -> dict[str, Row]:
-    return _read(read_stack(stack.session, stack.name), known)
-
-
-def _read(stack: Stack, known: Mapping[str, Row]) -> dict[str, Row]:
-    """Read the rows that are not known, side by side."""
-    running = {name: start(partial(_row, read, stack)) for name, read in _ROWS.items() if name not in known}
-    return {name: known[name] if name in known else running[name].result() for name in _ROWS}
+    with output.progress("Reading the status"):
+        running = {name: start(partial(_row, read, found)) for name, read in _ROWS.items()}
+        rows = {name: row.result() for name, row in running.items()}
+    output.line(_text(rows))
+    data = {name.replace(" ", "_"): row.data for name, row in rows.items()}
+    output.record(type="status", at=iso_time(time.time()), **data)
 
 
 def _row(read: Callable[[Stack], Row], stack: Stack) -> Row:
@@ -103,12 +59,6 @@ def _row(read: Callable[[Stack], Row], stack: Stack) -> Row:
     except (BotoCoreError, ClientError) as error:
         text = explain(error, "status")
         return Row(text, {"error": text}, "dim")
-
-
-def _print(output: Output, rows: Mapping[str, Row]) -> None:
-    output.line(_text(rows))
-    data = {name.replace(" ", "_"): row.data for name, row in rows.items()}
-    output.record(type="status", at=iso_time(time.time()), **data)
 
 
 def _text(rows: Mapping[str, Row]) -> Text:

@@ -61,16 +61,9 @@ class OpenAIApi:
             "The endpoint may exist, and its secret is lost: openai-webhooks endpoint list",
         )
 
-    def update(
-        self,
-        endpoint_id: str,
-        *,
-        url: str | None = None,
-        name: str | None = None,
-        event_types: Sequence[str] | None = None,
-    ) -> Endpoint:
+    def update(self, endpoint_id: str, *, url: str | None = None, event_types: Sequence[str] | None = None) -> Endpoint:
         """Change the fields that are not None."""
-        fields = {"url": url, "name": name, "event_types": event_types and list(event_types)}
+        fields = {"url": url, "event_types": event_types and list(event_types)}
         changed = {field: value for field, value in fields.items() if value is not None}
         return _ask(lambda: _endpoint(self._webhooks.update(endpoint_id, **changed)))
 

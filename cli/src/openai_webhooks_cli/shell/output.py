@@ -3,6 +3,7 @@
 import json
 import sys
 import unicodedata
+from contextlib import nullcontext
 from typing import Any
 
 import typer
@@ -53,22 +54,17 @@ class Output:
         if self.stderr.is_terminal:
             return self.stderr.status(Text(step))
         self.note(step)
-        return _Nothing()
+        return nullcontext()
 
-    def confirm(self, question: str, *, yes: bool, flag: str = "--yes") -> bool:
-        """Ask a question. Raises CannotRun, which names the flag, if there is nobody to ask."""
+    def confirm(self, question: str, *, yes: bool) -> bool:
+        """Ask a question. Raises CannotRun if there is nobody to ask."""
         from openai_webhooks_cli.shell.errors import CannotRun  # noqa: PLC0415  # failures imports this module
 
         if yes:
             return True
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise CannotRun(f"{question} Pass {flag} to confirm, because there is no terminal to ask on.")
+            raise CannotRun(f"{question} Pass --yes to confirm, because there is no terminal to ask on.")
         return typer.confirm(question, err=True)
-
-
-class _Nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
 
 
 def printable(text: str, limit: int = 300) -> str:

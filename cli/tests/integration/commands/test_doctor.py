@@ -72,7 +72,7 @@ class Scene:
         self.store(openai.secrets[self.endpoint_id][0])
 
     def findings(self) -> list[tuple[str, Finding]]:
-        return doctor.examine(Visit(self.stack, read_secret=True))
+        return doctor.examine(Visit(self.stack))
 
     def codes(self) -> set[str]:
         """Return the codes of all findings that are not well."""
@@ -176,10 +176,10 @@ class Scene:
         self.undo.callback(events.delete_archive, ArchiveName=self.name)
         resources = {
             **deployed.resources,
-            "ReceiverLog": Resource("AWS::Logs::LogGroup", self.name, "CREATE_COMPLETE"),
-            "EventArchive": Resource("AWS::Events::Archive", self.name, "CREATE_COMPLETE"),
+            "ReceiverLog": Resource("AWS::Logs::LogGroup", self.name),
+            "EventArchive": Resource("AWS::Events::Archive", self.name),
             **{
-                alarm: Resource("AWS::CloudWatch::Alarm", f"{self.name}-{alarm}", "CREATE_COMPLETE")
+                alarm: Resource("AWS::CloudWatch::Alarm", f"{self.name}-{alarm}")
                 for alarm in ("ErrorAlarm", "RefusalAlarm")
             },
         }
@@ -412,13 +412,6 @@ def test_running_session_is_no_leftover(scene: Scene) -> None:
     assert scene.codes() == set()
 
 
-def test_signing_secret_is_not_read_if_user_says_so(receiver: DeployedReceiver, faults: AwsFaults) -> None:
-    result = receiver.run("doctor", "--no-read-secret", "--json")
-
-    assert faults.count("GetSecretValue") == 0
-    assert codes(result)["signing secret"] == {"SKIPPED"}
-
-
 def test_failure_sets_exit_status(scene: Scene) -> None:
     scene.store(PLACEHOLDER)
 
@@ -517,19 +510,6 @@ def test_refusal_of_openai_skips_its_checks(scene: Scene) -> None:
 
     assert found["endpoint"] == found["types"] == {"SKIPPED"}
     assert found["signing secret"] == {""}
-
-
-def test_fix_removes_leftovers_and_enables_arrival_rule(scene: Scene) -> None:
-    scene.stack.name = scene.receiver.stack.name
-    scene.leave_session()
-    scene.disable_arrival_rule()
-
-    result = scene.receiver.run("doctor", "--fix", "--json")
-
-    assert result.exit_code == 0
-    assert [json.loads(line)["type"] for line in result.stdout.splitlines()].count("fixed") == 2
-    assert codes(result)["leftovers"] == codes(result)["arrivals"] == {""}
-    assert scene.receiver.leftovers() == []
 
 
 def test_fix_commands_select_same_stack(scene: Scene) -> None:

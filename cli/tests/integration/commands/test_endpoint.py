@@ -356,18 +356,17 @@ def test_list_marks_endpoint_of_stack(run: Any, openai: OpenAIStandIn, connected
     assert "\x1b" not in text
 
 
-def test_update_changes_types_and_name(run: Any, openai: OpenAIStandIn, connected: str) -> None:
+def test_update_changes_types(run: Any, openai: OpenAIStandIn, connected: str) -> None:
     openai.endpoints[connected]["event_types"] = ["batch.failed", "batch.expired"]
 
-    run("update", "--add=batch.completed", "--add=batch.failed", "--remove=batch.expired", "--name=new")
+    run("update", "--add=batch.completed", "--add=batch.failed", "--remove=batch.expired")
 
     assert openai.endpoints[connected]["event_types"] == ["batch.failed", "batch.completed"]
-    assert openai.endpoints[connected]["name"] == "new"
     run("update", "--all")
     assert openai.endpoints[connected]["event_types"] == list(CATALOG)
     openai.event_types = ["batch.completed"]
     openai.endpoints[connected]["event_types"] = ["retired.type"]
-    run("update", "--name=newer")
+    run("update", "--url=auto")
     assert openai.endpoints[connected]["event_types"] == ["retired.type"]
     openai.event_types = list(CATALOG)
     run("update", "--handled", "--remove=batch.failed")
@@ -418,7 +417,7 @@ def test_update_url_auto_asks_for_id_of_several(run: Any, receiver: DeployedRece
     assert openai.endpoints[second]["url"] == url(receiver)
 
 
-@pytest.mark.parametrize("name", ["update --name=n", "test batch.failed", "rotate", "delete --yes"])
+@pytest.mark.parametrize("name", ["update --all", "test batch.failed", "rotate", "delete --yes"])
 def test_missing_endpoint_is_reported(run: Any, openai: OpenAIStandIn, name: str) -> None:
     openai.register("https://other.example/webhooks/openai")
 

@@ -15,7 +15,7 @@ from typer.testing import Result
 from cli.tests.support.aws_calls import AwsCall, AwsFaults, record_calls
 from cli.tests.support.deployed_receiver import STACK, DeployedReceiver
 from cli.tests.support.event_archive import EventArchive, event_archive
-from cli.tests.support.failed_subscriber import FUNCTION, Subscriber
+from cli.tests.support.failed_subscriber import Subscriber
 from cli.tests.support.openai_stand_in import OpenAIStandIn
 from openai_webhooks_cli.aws import stack
 from openai_webhooks_cli.aws.tap import PROBE_SOURCE
@@ -98,7 +98,7 @@ def add_alarm(receiver: DeployedReceiver, patch: pytest.MonkeyPatch) -> None:
 
     def read_stack_with_alarm(session: stack.Session, name: str) -> stack.Stack:
         found = read_stack(session, name)
-        found.resources["ErrorAlarm"] = stack.Resource("AWS::CloudWatch::Alarm", ALARM, "CREATE_COMPLETE")
+        found.resources["ErrorAlarm"] = stack.Resource("AWS::CloudWatch::Alarm", ALARM)
         return found
 
     patch.setattr(stack, "read_stack", read_stack_with_alarm)
@@ -136,8 +136,7 @@ def replay(world: World) -> None:
     event = world.archive.publish()["id"]
     world.run("replay", event)
     world.run("replay", "evt_unknown", status=1)
-    world.subscriber.add_rule("batches", FUNCTION, MATCHED)
-    world.run("replay", event, "--to=batches", "--yes")
+    world.run("replay", "--since=2h", "--to=orders")
     world.run_without_tap("replay", event)
 
 
@@ -214,7 +213,7 @@ def doctor(world: World) -> None:
         if "ArrivalRule" in rule["Name"]
     ]
     world.receiver.client("events").disable_rule(Name=arrival_rule, EventBusName=world.receiver.bus)
-    world.run("doctor", "--fix", "--probe", "--yes")
+    world.run("doctor", "--probe", "--yes")
     world.run_without_tap("doctor", "--probe", "--yes", status=0)
     world.receiver.run("listen", "--clean", "--yes")
 

@@ -87,7 +87,7 @@ def test_signal_does_not_wait_for_local_server(receiver: DeployedReceiver) -> No
 
 def test_signal_while_opening_removes_rule_and_queue(receiver: DeployedReceiver) -> None:
     with subprocess.Popen(
-        [COMMAND, "listen", "--no-probe"], env=os.environ | receiver.environment, stderr=subprocess.PIPE, text=True
+        [COMMAND, "listen"], env=os.environ | receiver.environment, stderr=subprocess.PIPE, text=True
     ) as process:
         wait_until(receiver.leftovers, "a queue")
         process.send_signal(signal.SIGINT)

@@ -75,7 +75,8 @@ def test_life_of_an_endpoint(api: OpenAIApi, stand_in: OpenAIStandIn) -> None:
     created, first = api.create(URL, "n", list(CATALOG))
     assert stand_in.secrets[created.id] == [first]
 
-    assert api.update(created.id, name="m") == created._replace(name="m")
+    url = f"{URL}/m"
+    assert api.update(created.id, url=url) == created._replace(url=url)
     assert api.update(created.id, event_types=["batch.failed"]).event_types == ("batch.failed",)
     _, second = api.rotate(created.id, keep_old=True)
     assert stand_in.secrets[created.id] == [second, first]

@@ -1,38 +1,23 @@
 """`openai-webhooks status`."""
 
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
-import pexpect
 import pytest
 from moto.cloudwatch.models import cloudwatch_backends
 
 from cli.tests.support.aws_calls import AwsFaults
 from cli.tests.support.deployed_receiver import STACK, DeployedReceiver
 from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
-from tests.support.background import wait_until
-
-CLI: Final = [sys.executable, "-c", "from openai_webhooks_cli.entry_point import run; run()"]
 
 
 @pytest.fixture(autouse=True)
 def no_old_metrics(receiver: DeployedReceiver) -> Iterator[None]:
     yield
     cloudwatch_backends[ACCOUNT][REGION].metric_data.clear()
-
-
-@pytest.fixture
-def environment(receiver: DeployedReceiver) -> dict[str, str]:
-    return {**os.environ, **receiver.environment}
 
 
 def status(receiver: DeployedReceiver) -> dict[str, Any]:
@@ -114,56 +99,3 @@ def test_metrics_are_read_with_one_call(receiver: DeployedReceiver, monkeypatch:
     status(receiver)
 
     assert faults.count("GetMetricData") == 1
-
-
-def test_watch_prints_lines_without_terminal(receiver: DeployedReceiver, environment: dict[str, str]) -> None:
-    with subprocess.Popen([*CLI, "status", "--watch", "--json"], env=environment, stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        records = [json.loads(process.stdout.readline()) for _ in range(2)]
-        process.send_signal(signal.SIGINT)
-        stopped_at = time.monotonic()
-        assert process.wait(10) == 130
-
-    assert time.monotonic() - stopped_at < 1
-    assert [record["type"] for record in records] == ["status", "status"]
-
-
-def test_watch_redraws_on_terminal_until_ctrl_c(receiver: DeployedReceiver, environment: dict[str, str]) -> None:
-    terminal = {**environment, "TERM": "xterm"}
-    child = pexpect.spawn(CLI[0], [*CLI[1:], "status", "--watch"], env=terminal, encoding="utf-8", timeout=20)
-    child.expect("dead letters")
-    cursor_up = re.escape("\x1b[1A")
-    child.expect(cursor_up)
-    child.sendintr()
-    stopped_at = time.monotonic()
-    child.expect(pexpect.EOF)
-    child.close()
-
-    assert time.monotonic() - stopped_at < 1
-    assert child.exitstatus == 130
-
-
-def test_watch_goes_on_after_expired_credentials(receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openai_webhooks_cli.commands.status._INTERVAL", 0.01)
-    faults = AwsFaults(monkeypatch)
-
-    def refresh_twice() -> None:
-        seen = faults.count("DescribeStacks")
-        wait_until(lambda: faults.count("DescribeStacks") >= seen + 2, "two refreshes")
-
-    def expire_and_sign_in() -> None:
-        refresh_twice()
-        faults.fail("DescribeStacks", "ExpiredToken")
-        refresh_twice()
-        faults.recover()
-        refresh_twice()
-        os.kill(os.getpid(), signal.SIGINT)
-
-    user = threading.Thread(target=expire_and_sign_in)
-    user.start()
-    result = receiver.run("status", "--watch", "--json")
-    user.join()
-
-    assert result.exit_code == 130
-    assert "ExpiredToken" in result.stderr
-    assert {json.loads(line)["stack"] for line in result.stdout.splitlines()} == {"CREATE_COMPLETE"}
