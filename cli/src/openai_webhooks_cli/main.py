@@ -5,6 +5,7 @@
 
 import json
 import time
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -15,12 +16,28 @@ from rich.console import Console
 from openai_webhooks import CATALOG, InvalidSecret
 from openai_webhooks_cli import dev_defaults, samples, schemas
 from openai_webhooks_cli.commands import dead_letters, doctor, endpoint, iam, listen, replay, rules, show, status
-from openai_webhooks_cli.entry_point import quiet_ctrl_c
+from openai_webhooks_cli.quiet_ctrl_c import quiet_ctrl_c
+from openai_webhooks_cli.shell.next_command import without_stack
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
 console = Console()
 
 SECRET_VARIABLE = "OPENAI_WEBHOOK_SECRET"  # noqa: S105  # the name of a variable, which OpenAI's SDK reads too
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        console.print(f"openai-webhooks {version('openai-webhooks-cli')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -168,7 +185,8 @@ def events(
         schemas.write_schemas(write_schemas)
         console.print(f"Wrote {len(CATALOG)} schemas to {write_schemas}.")
     elif event_type is None and schema:
-        _fail("Name a type: openai-webhooks events TYPE --schema. To list the types, run `openai-webhooks events`.")
+        name_type, list_types = without_stack("events", "TYPE", "--schema"), without_stack("events")
+        _fail(f"Name a type: {name_type}. To list the types, run: {list_types}")
     elif event_type is None:
         width = max(map(len, CATALOG))
         for known_type, event_class in CATALOG.items():
@@ -181,18 +199,11 @@ def events(
     elif event_type in CATALOG:
         console.print_json(json.dumps(samples.sample(event_type, created_at=int(time.time()))))
     else:
-        _fail(f"{event_type} is not a known type. To list the types, run `openai-webhooks events`.")
+        _fail(f"{event_type} is not a known type. To list the types, run: {without_stack('events')}")
 
 
-app.command(rich_help_panel="Deployed stack")(listen.listen)
-app.command(rich_help_panel="Deployed stack")(status.status)
-app.command(rich_help_panel="Deployed stack")(doctor.doctor)
-app.command(rich_help_panel="Deployed stack")(rules.rules)
-app.command(rich_help_panel="Deployed stack")(show.show)
-app.command(rich_help_panel="Deployed stack")(replay.replay)
-app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Deployed stack")
-app.command(rich_help_panel="Deployed stack")(iam.iam)
-app.add_typer(endpoint.app, name="endpoint", rich_help_panel="Deployed stack")
+for module in (listen, status, doctor, rules, show, replay, dead_letters, iam, endpoint):
+    app.add_typer(module.app, rich_help_panel="Deployed stack")
 
 
 def _require_local_packages() -> None:

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from cli.tests.support.deployed_receiver import DeployedReceiver, deployed_receiver
+from cli.tests.support.deployed_receiver import DeployedReceiver, deploy_receiver
 from cli.tests.support.local_server import local_server
 from tests.support.background import wait_until
 
@@ -18,7 +18,8 @@ WARM_UP = 200
 def test_each_event_is_forwarded_once_in_order(tmp_path: Path) -> None:
     output = tmp_path / "output.ndjson"
     command = str(Path(sys.executable).with_name("openai-webhooks"))
-    with deployed_receiver() as receiver, local_server() as server, output.open("w") as file:
+    receiver = deploy_receiver()
+    with local_server() as server, output.open("w") as file:
         arguments = [command, "listen", "--json", f"--forward-to={server.url}", f"--max={EVENTS}"]
         with subprocess.Popen(arguments, stdout=file, env=os.environ | receiver.environment) as process:
             wait_until(lambda: '"ready"' in output.read_text(), "listen")

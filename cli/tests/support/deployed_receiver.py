@@ -1,19 +1,30 @@
-"""Both stacks in moto, and the commands for a deployed stack, run against them in this process."""
+"""Both stacks in moto, and the commands for a deployed stack, run against them in this process.
 
+Both are deployed once in a process, because that takes seconds. Each test starts with the state after the deployment.
+"""
+
+import copy
 import json
+import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import pytest
 import requests
+from moto.awslambda_simple.models import lambda_simple_backends
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.events.models import events_backends
+from moto.iam.models import iam_backends
+from moto.logs.models import logs_backends
+from moto.secretsmanager.models import secretsmanager_backends
+from moto.sqs.models import sqs_backends
 from typer.testing import CliRunner, Result
 
 from openai_webhooks_cli import samples
-from openai_webhooks_cli.aws.stack import Session, Stack, read_stack
+from openai_webhooks_cli.aws.stack import Session, Stack, find_stack
 from openai_webhooks_cli.local.moto_aws import LAMBDA_ENVIRONMENT, MotoAws
-from openai_webhooks_cli.local.sam_template import REGION
+from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
 from openai_webhooks_cli.main import app
 from tests.support.paths import ROOT
 
@@ -40,6 +51,44 @@ class DeployedReceiver:
         self.subscriber = aws.deploy(ROOT / "examples/subscriber/template.yaml", f"{STACK}-subscriber")
         self.bus = self.receiver.outputs["EventBusName"]
         self.secret_arn = self.receiver.outputs["SigningSecretArn"]
+        self._saved = [
+            (owner, name, _copied(name, getattr(owner, name)))
+            for owner, names in self._owners()
+            for name in names.split()
+        ]
+
+    @property
+    def is_deployed(self) -> bool:
+        """Whether moto still has the stacks. Each new MotoAws resets the state that all share."""
+        return self.bus in events_backends[ACCOUNT][REGION].event_buses and self._saved[0][0] is self._event_bus
+
+    def reset(self) -> None:
+        """Bring everything that tests change back into the state after the deployment."""
+        for owner, name, value in self._saved:
+            setattr(owner, name, _copied(name, value))
+
+    @property
+    def _event_bus(self) -> Any:
+        return events_backends[ACCOUNT][REGION].event_buses[self.bus]
+
+    @property
+    def _secret(self) -> Any:
+        return secretsmanager_backends[ACCOUNT][REGION].secrets[self.secret_arn]
+
+    def _owners(self) -> Iterator[tuple[Any, str]]:
+        """Yield the objects of moto whose attributes tests change, with the names of these attributes."""
+        yield self._event_bus, "rules"
+        yield from ((rule, "state targets") for rule in self._event_bus.rules.values())
+        yield events_backends[ACCOUNT][REGION], "archives replays"
+        yield sqs_backends[ACCOUNT][REGION], "queues"
+        queues = sqs_backends[ACCOUNT][REGION].queues.values()
+        yield from ((queue, "_messages _pending_messages deleted_messages") for queue in queues)
+        yield cloudwatch_backends[ACCOUNT][REGION], "alarms metric_data"
+        yield logs_backends[ACCOUNT][REGION], "groups"
+        yield from ((group, "streams") for group in logs_backends[ACCOUNT][REGION].groups.values())
+        yield self._secret, "versions default_version_id"
+        yield lambda_simple_backends[ACCOUNT][REGION]._lambdas, "_functions _arns _aliases"
+        yield iam_backends[ACCOUNT]["aws"], "roles"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -49,7 +98,7 @@ class DeployedReceiver:
     @property
     def stack(self) -> Stack:
         """The stack as the commands see it."""
-        return read_stack(Session(region=REGION, endpoint_url=self.aws.url), STACK)
+        return find_stack(Session(region=REGION, endpoint_url=self.aws.url), STACK)
 
     def client(self, service: Any) -> Any:
         return self.aws.client(service)
@@ -86,19 +135,21 @@ class DeployedReceiver:
         return value
 
 
-@contextmanager
-def deployed_receiver() -> Iterator[DeployedReceiver]:
-    """Deploy both stacks in an empty moto."""
+def _copied(name: str, value: Any) -> Any:
+    # Versions of secrets are dictionaries, which moto changes.
+    return copy.deepcopy(value) if name == "versions" else copy.copy(value)
+
+
+def deploy_receiver() -> DeployedReceiver:
+    """Deploy both stacks in an empty moto, whose server runs until the process ends."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     aws = MotoAws()
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            # moto builds its stacks in this process, with boto3's own configuration.
-            for name, value in {**LAMBDA_ENVIRONMENT, **ENVIRONMENT}.items():
-                patch.setenv(name, value)
-            patch.delenv("AWS_PROFILE", raising=False)
-            # moto answers invocations of functions itself, without a container.
-            settings = {"lambda": {"use_docker": False}}
-            requests.post(f"{aws.url}/moto-api/config", json=settings, timeout=10).raise_for_status()
-            yield DeployedReceiver(aws)
-    finally:
-        aws.close()
+    with pytest.MonkeyPatch.context() as patch:
+        # moto builds its stacks in this process, with boto3's own configuration.
+        for name, value in {**LAMBDA_ENVIRONMENT, **ENVIRONMENT}.items():
+            patch.setenv(name, value)
+        patch.delenv("AWS_PROFILE", raising=False)
+        # moto answers invocations of functions itself, without a container.
+        settings = {"lambda": {"use_docker": False}}
+        requests.post(f"{aws.url}/moto-api/config", json=settings, timeout=10).raise_for_status()
+        return DeployedReceiver(aws)

@@ -3,8 +3,6 @@
 import json
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import pytest
@@ -12,7 +10,7 @@ from moto.events.models import Archive, Replay, ReplayState, events_backends
 
 from cli.tests.support.deployed_receiver import DeployedReceiver
 from openai_webhooks_cli import samples
-from openai_webhooks_cli.aws import archived_events, stack
+from openai_webhooks_cli.aws import archive, stack
 from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
 
 DAY: Final = 86_400
@@ -25,7 +23,6 @@ class EventArchive:
     def __init__(self, receiver: DeployedReceiver) -> None:
         self.receiver = receiver
         self._events = receiver.client("events")
-        self._earlier = {replay["ReplayName"] for replay in self._events.list_replays()["Replays"]}
 
     def publish(self, event_type: str = "batch.completed", *, ago: float = 3600, **detail: Any) -> dict[str, Any]:
         """Put an event on the bus, `ago` seconds in the past. Return the event. Its id has the time of the event."""
@@ -44,8 +41,8 @@ class EventArchive:
 
     def replays(self) -> list[dict[str, Any]]:
         """Return what was asked of EventBridge, in the order of the replays' names."""
-        names = {replay["ReplayName"] for replay in self._events.list_replays()["Replays"]} - self._earlier
-        return [self._events.describe_replay(ReplayName=name) for name in sorted(names)]
+        names = sorted(replay["ReplayName"] for replay in self._events.list_replays()["Replays"])
+        return [self._events.describe_replay(ReplayName=name) for name in names]
 
     def subscribers(self) -> list[str]:
         """Return the ids of the events that subscribers got since the last call."""
@@ -59,10 +56,10 @@ class EventArchive:
         return found
 
 
-def _replay_events(replay: Replay, archive: Archive) -> None:
+def _replay_events(replay: Replay, events: Archive) -> None:
     """Replay as EventBridge does. moto itself ignores the rules and the period."""
     bus = events_backends[ACCOUNT][REGION].describe_event_bus(replay.destination["Arn"].rpartition("/")[2])
-    for event in archive.events:
+    for event in events.events:
         if float(replay.event_start_time) <= float(event["time"]) < float(replay.event_end_time):
             replayed: Any = {**event, "id": str(uuid.uuid4()), "replay-name": replay.name}
             for rule in list(bus.rules.values()):
@@ -71,9 +68,8 @@ def _replay_events(replay: Replay, archive: Archive) -> None:
     replay.state = ReplayState.COMPLETED
 
 
-@contextmanager
-def event_archive(receiver: DeployedReceiver, patch: pytest.MonkeyPatch) -> Iterator[EventArchive]:
-    """Give the stack an archive until the end of the `with` statement."""
+def event_archive(receiver: DeployedReceiver, patch: pytest.MonkeyPatch) -> EventArchive:
+    """Give the stack an archive until the end of the test."""
     read_stack = stack.read_stack
 
     def read_stack_with_archive(session: stack.Session, name: str) -> stack.Stack:
@@ -83,15 +79,12 @@ def event_archive(receiver: DeployedReceiver, patch: pytest.MonkeyPatch) -> Iter
 
     patch.setattr(stack, "read_stack", read_stack_with_archive)
     patch.setattr(Replay, "replay_events", _replay_events)
-    patch.setattr(archived_events, "QUIET", 0.1)
-    patch.setattr(archived_events, "_WAIT", 0)
+    patch.setattr(archive, "QUIET", 0.1)
+    patch.setattr(archive, "_WAIT", 0)
     events = receiver.client("events")
     bus_arn = receiver.receiver.outputs["EventBusArn"]
     events.create_archive(
         ArchiveName=NAME, EventSourceArn=bus_arn, RetentionDays=14, EventPattern='{"source": ["openai.com"]}'
     )
     events_backends[ACCOUNT][REGION].archives[NAME].creation_time = time.time() - 30 * DAY
-    try:
-        yield EventArchive(receiver)
-    finally:
-        events.delete_archive(ArchiveName=NAME)
+    return EventArchive(receiver)

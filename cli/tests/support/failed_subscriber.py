@@ -22,7 +22,6 @@ class Subscriber:
 
     def __init__(self, receiver: DeployedReceiver) -> None:
         self._receiver = receiver
-        self._rules: list[str] = []
         self.sqs, self._events, self.functions = map(receiver.client, ("sqs", "events", "lambda"))
         self.url: str = self.sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
         trust = json.dumps({"Principal": {"Service": "lambda.amazonaws.com"}})
@@ -41,18 +40,9 @@ class Subscriber:
 
     def add_rule(self, name: str, target: str, pattern: Any = UNMATCHED, **settings: Any) -> None:
         """Create a rule whose events go to `target`, and to the queue if that fails."""
-        self._rules.append(name)
         self._events.put_rule(Name=name, EventBusName=self._receiver.bus, EventPattern=json.dumps(pattern))
         entry = {"Id": "1", "Arn": target, "DeadLetterConfig": {"Arn": QUEUE_ARN}, **settings}
         self._events.put_targets(Rule=name, EventBusName=self._receiver.bus, Targets=[entry])
-
-    def remove(self) -> None:
-        for name in self._rules:
-            self._events.remove_targets(Rule=name, EventBusName=self._receiver.bus, Ids=["1"])
-            self._events.delete_rule(Name=name, EventBusName=self._receiver.bus)
-        self.functions.delete_function(FunctionName="handler")
-        self._receiver.client("iam").delete_role(RoleName="handler")
-        self.sqs.delete_queue(QueueUrl=self.url)
 
     def add_letter(self, rule: str = RULE, event: Any = None, **attributes: str) -> dict[str, Any]:
         """Put a letter of EventBridge into the queue. Return the event."""

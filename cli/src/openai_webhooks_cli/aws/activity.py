@@ -1,24 +1,23 @@
 """What `status` and `doctor` read about a deployed stack: its metrics, the receiver's log and its alarms."""
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from openai_webhooks_cli.aws.rules import arrival_rule
 from openai_webhooks_cli.aws.stack import Stack
-from openai_webhooks_cli.shell.output import printable
+from openai_webhooks_cli.shell.background import start
+from openai_webhooks_cli.shell.printable import printable
+from openai_webhooks_cli.shell.times import DAY, age
 
 REFUSED = ("Unverified", "Malformed", "TooLarge", "NotConfigured", "PublishFailed")
 OUTCOMES = ("Published", "Duplicate", "InProgress", *REFUSED)
 NOTED = ("SchemaDrift", "DeduplicationUnavailable", "SecretMalformed")
 """What the receiver counts in addition to a delivery's outcome."""
 
-DAY = 86_400  # seconds
 PERIOD = 300  # seconds of a value in Counts
 _STREAMS = 5
 _LINES = 25  # a stream also has lines that are not about a delivery
@@ -26,7 +25,6 @@ _LOG_SEARCH = 10  # seconds
 
 Key = tuple[str, str]
 """A metric, and the rule that it belongs to or an empty text."""
-Result = TypeVar("Result")
 
 
 class Counts:
@@ -62,20 +60,6 @@ class Alarm(NamedTuple):
     """`OK`, `ALARM` or `INSUFFICIENT_DATA`; `MISSING` if somebody deleted the alarm."""
     notifies: bool
     """Whether it has an action that is enabled."""
-
-
-def start(function: Callable[[], Result]) -> Future[Result]:
-    """Call a function in a thread. Unlike a pool's thread, it does not keep the process alive after Ctrl-C."""
-    future: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(function())
-        except BaseException as error:  # noqa: BLE001  # the reader of the future raises it
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future
 
 
 def read_counts(stack: Stack, rules: Iterable[str] = ()) -> Counts:
@@ -161,14 +145,6 @@ def outcomes_text(counts: Counts) -> str:
     """Return the number of deliveries with each outcome. Published ones come first."""
     others = [f"{counts.total(name):,} {name}" for name in (*OUTCOMES[1:], *NOTED) if counts.total(name)]
     return ", ".join([f"{counts.total('Published'):,} Published", *others])
-
-
-def age(seconds: float) -> str:
-    """Return a duration in its largest unit."""
-    for unit, length in (("d", DAY), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(0, seconds):.0f} s"
 
 
 def _metric(namespace: str, name: str, dimensions: Mapping[str, str]) -> dict[str, Any]:

@@ -1,25 +1,40 @@
-"""The stack's archive, and replays from it.
+"""The stack's archive, replays from it, and archived events that are read without sending them to a subscriber.
 
 A replay sends archived events to the bus again, with a field `replay-name`. EventBridge replays minute by minute, by
 the events' times, and keeps no order within a minute. An event can take 10 minutes to reach the archive:
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-archive.html
+
+EventBridge can neither select archived events nor return them. So `fetch` replays a period to one temporary rule only,
+the rule of a tap. Its pattern selects the events, and its queue keeps them.
 """
 
+import json
 import re
 import secrets
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from openai_webhooks_cli.aws.stack import Stack
-from openai_webhooks_cli.shell.errors import CannotRun
-from openai_webhooks_cli.shell.output import printable
+from openai_webhooks_cli.aws.tap import LEASE, RENEWAL, Pattern, Received, Tap, open_tap
+from openai_webhooks_cli.shell.errors import CannotRun, Failed
+from openai_webhooks_cli.shell.next_command import aws, make, openai_webhooks
+from openai_webhooks_cli.shell.printable import printable
 from openai_webhooks_cli.shell.stop import Stop
+from openai_webhooks_cli.shell.times import local_time, parse_time
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+READING: Final = "Reading the archive. EventBridge replays minute by minute; events of the last 10 minutes can be late"
+"""What `fetch` does, for people."""
+QUIET = 6
+"""Seconds without an event, after the end of a replay, until all events have arrived."""
+MAX_IDS = 30
+"""Ids that fit into a rule's pattern, which can have 2,048 characters."""
+_WAIT = 2  # seconds for a long poll, which Ctrl-C has to wait for
+_BEFORE, _AFTER = timedelta(minutes=5), timedelta(minutes=10)
 
 
 class Archive(NamedTuple):
@@ -86,21 +101,7 @@ def require_archive(stack: Stack) -> Archive:
         raise CannotRun("The embedded AWS of `openai-webhooks dev` has no archive. Use a deployed stack.")
     raise CannotRun(
         f"The stack {stack.name} has no archive, so past events are not available. To keep future events: "
-        "make deploy ARGS='--parameter-overrides ArchiveRetentionDays=14'"
-    )
-
-
-def start_replay(
-    stack: Stack, archive: Archive, name: str, *, start: datetime, end: datetime, rule_arns: list[str] | None
-) -> None:
-    """Replay the events of a period, by their time. None for `rule_arns` sends them to every rule on the bus."""
-    destination = {"Arn": stack.bus_arn, **({} if rule_arns is None else {"FilterArns": rule_arns})}
-    stack.client("events").start_replay(
-        ReplayName=name,
-        EventSourceArn=archive.arn,
-        EventStartTime=start,
-        EventEndTime=end,
-        Destination=destination,
+        f"{make('deploy', '--parameter-overrides', 'ArchiveRetentionDays=14')}"
     )
 
 
@@ -111,16 +112,17 @@ def replaying(
     name: str,
     window: Window,
     *,
-    rule_arns: list[str] | None,
+    rule_arns: Sequence[str] | None,
     stop: Stop,
     on_cleanup_failure: Callable[[str], None],
 ) -> Iterator[None]:
     """Start a replay, and cancel it at the end of the `with` statement if it still runs.
 
+    None for `rule_arns` sends the events to every rule on the bus.
     `on_cleanup_failure` is called with a command to run if the replay cannot be canceled, or if a second signal ends
     the process before that.
     """
-    cancel = f"aws events cancel-replay --replay-name {name} --region {stack.region}"
+    cancel = aws("events", "cancel-replay", "--replay-name", name, region=stack.region)
     advice = f"The replay may still run. To cancel it:\n  {cancel}"
     on_second = stop.on_second
 
@@ -130,7 +132,7 @@ def replaying(
 
     stop.on_second = report
     try:
-        start_replay(stack, archive, name, start=window.start, end=window.end, rule_arns=rule_arns)
+        _start_replay(stack, archive, name, window, rule_arns=rule_arns)
     except BotoCoreError:  # no answer, so EventBridge may have started it
         on_cleanup_failure(advice)
         raise
@@ -138,7 +140,7 @@ def replaying(
         yield
     finally:
         try:
-            cancel_replay(stack, name)
+            _cancel_replay(stack, name)
         except (BotoCoreError, ClientError) as error:
             on_cleanup_failure(f"The replay could not be canceled ({type(error).__name__}). {advice}")
         stop.on_second = on_second
@@ -155,7 +157,21 @@ def replay_name(stack: Stack) -> str:
     return f"{stack.name[:40]}-{secrets.token_hex(4)}"
 
 
-def cancel_replay(stack: Stack, name: str) -> None:
+def _start_replay(
+    stack: Stack, archive: Archive, name: str, window: Window, *, rule_arns: Sequence[str] | None
+) -> None:
+    """Replay the events of a window. None for `rule_arns` sends them to every rule on the bus."""
+    destination = {"Arn": stack.bus_arn, **({} if rule_arns is None else {"FilterArns": rule_arns})}
+    stack.client("events").start_replay(
+        ReplayName=name,
+        EventSourceArn=archive.arn,
+        EventStartTime=window.start,
+        EventEndTime=window.end,
+        Destination=destination,
+    )
+
+
+def _cancel_replay(stack: Stack, name: str) -> None:
     """Cancel a replay that may have ended."""
     try:
         stack.client("events").cancel_replay(ReplayName=name)
@@ -164,31 +180,120 @@ def cancel_replay(stack: Stack, name: str) -> None:
             raise
 
 
-def parse_duration(text: str) -> timedelta:
-    """Read `90s`, `15m`, `2h` or `1d`. Raises CannotRun."""
-    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if not found:
-        raise CannotRun(f"{printable(text)} is not a duration. Write for instance 90s, 15m, 2h or 1d.")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+def fetch(
+    stack: Stack,
+    archive: Archive,
+    stop: Stop,
+    windows: Sequence[Window],
+    *,
+    ids: Sequence[str] = (),
+    types: Sequence[Any] = (),
+    on_cleanup_failure: Callable[[str], None],
+) -> list[Received]:
+    """Return the archived events of some windows, each event once, in the order of their times.
+
+    `ids` are OpenAI's. `types` are types in the form of an event pattern. Windows are read one after another, and the
+    later ones only if an id was not found. `on_cleanup_failure` is that of `open_tap` and `replaying`.
+    """
+    name = replay_name(stack)
+    names = [f"{name}-{number}" for number, _ in enumerate(windows, start=1)]
+    pattern: Pattern = {"replay-name": names}
+    if ids:
+        pattern["detail"] = {"id": list(ids)}
+    if types:
+        pattern["detail-type"] = list(types)
+    found: dict[str, Received] = {}
+    missing = set(ids)
+    with open_tap(stack, [pattern], stop, on_cleanup_failure=on_cleanup_failure) as tap:
+        for replay, window in zip(names, windows, strict=True):
+            rule = [tap.rule_arn]
+            with replaying(
+                stack, archive, replay, window, rule_arns=rule, stop=stop, on_cleanup_failure=on_cleanup_failure
+            ):
+                for message in _receive(tap, replay, stop, is_enough=lambda: bool(ids) and not missing):
+                    found.setdefault(_key(message), message)
+                    missing.discard(openai_id(message))
+            if ids and not missing:
+                break
+    return sorted(found.values(), key=lambda message: str(message.event.get("time")))
 
 
-def parse_time(text: str, now: datetime) -> datetime:
-    """Read a time: `15m` before now, `09:14` of the last 24 hours (local time), or ISO 8601. Raises CannotRun."""
-    try:
-        if re.fullmatch(r"\d+[smhd]", text):
-            return now - parse_duration(text)
-        if found := re.fullmatch(r"(\d\d):(\d\d)(?::(\d\d))?", text):
-            hour, minute, second = (int(part or 0) for part in found.groups())
-            time = now.astimezone().replace(hour=hour, minute=minute, second=second, microsecond=0)
-            return (time if time <= now else time - timedelta(days=1)).astimezone(UTC)
-        # A time without an offset is local time.
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise CannotRun(
-            f"{printable(text)} is not a time. Write for instance 15m (before now), 09:14, or 2026-11-24T08:00:00Z."
-        ) from None
+def openai_id(message: Received) -> str:
+    """Return OpenAI's id of an event, or an empty text."""
+    return str(message.event.get("detail", {}).get("id", ""))
 
 
-def local_time(time: datetime) -> str:
-    """Return a time on the user's clock, with its date."""
-    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
+def search_windows(
+    ids: Sequence[str], archive: Archive, now: datetime, *, since: str, until: str | None = None, at: str | None = None
+) -> list[Window]:
+    """Return where to search for events: the likely times first, then the whole range. Raises CannotRun."""
+    if at:
+        moment, minute = parse_time(at, now), timedelta(minutes=1)
+        return [_window(moment - minute, min(now, moment + minute))]
+    whole = read_range(since, until, now)
+    times = [found for found in map(_id_time, ids) if found and archive.oldest(now) <= found <= now]
+    if len(times) < len(ids):
+        return [whole]
+    likely = Window(min(times) - _BEFORE, min(now, max(times) + _AFTER))
+    return [likely, whole] if likely.end - likely.start < whole.end - whole.start else [whole]
+
+
+def read_range(since: str, until: str | None, now: datetime) -> Window:
+    """Read --since and --until. Raises CannotRun."""
+    return _window(parse_time(since, now), min(now, parse_time(until, now)) if until else now)
+
+
+def not_found(ids: Sequence[str], archive: Archive, searched: Window, now: datetime, again: Sequence[str]) -> Failed:
+    """Return the failure for events that were not found. `again` is the command to run with another --since."""
+    oldest = archive.oldest(now)
+    if searched.start > oldest:
+        since = f"{(now - oldest).days + 1}d"
+        advice = f"To search the whole archive: {openai_webhooks(*again, '--since', since)}"
+    else:
+        advice = f"To check whether deliveries arrive: {openai_webhooks('doctor')}"
+    return Failed(
+        f"The archive has no event {printable(', '.join(ids), 10_000)} from {searched}. It keeps events "
+        f"{archive.retention}; the oldest can be from {local_time(oldest)}. A new event can take 10 minutes to reach "
+        f"the archive. {advice}"
+    )
+
+
+def _window(start: datetime, end: datetime) -> Window:
+    if start >= end:
+        raise CannotRun(f"There is no time from {local_time(start)} to {local_time(end)}. Pass an earlier start.")
+    return Window(start, end)
+
+
+def _id_time(text: str) -> datetime | None:
+    """Return the time in an event's id. OpenAI does not document it, so it is only a hint."""
+    found = re.match(r"evt_([0-9a-f]{8})", text)
+    return datetime.fromtimestamp(int(found[1], 16), UTC) if found else None
+
+
+def _receive(tap: Tap, replay: str, stop: Stop, *, is_enough: Callable[[], bool]) -> Iterator[Received]:
+    """Yield what a replay sends, until it has ended, or `is_enough`, and nothing more arrives."""
+    quiet_since: float | None = None
+    while quiet_since is None or time.monotonic() - quiet_since < QUIET:
+        stop.check()
+        if tap.stack.now() > tap.lease_end - LEASE + RENEWAL:
+            tap.renew()
+        messages = tap.receive(wait=_WAIT)
+        yield from (message for message in messages if not tap.is_probe(message))
+        tap.delete(messages)
+        if messages:
+            quiet_since = None
+        elif quiet_since is None and (is_enough() or _has_ended(tap.stack, replay)):
+            quiet_since = time.monotonic()
+
+
+def _has_ended(stack: Stack, replay: str) -> bool:
+    state = replay_state(stack, replay)
+    if state.name == "FAILED":
+        raise Failed(f"EventBridge could not read the archive: {state.reason or 'it gives no reason'}. Try again.")
+    return state.is_over
+
+
+def _key(message: Received) -> str:
+    """Return what identifies an event. A replay may give it another id, and a queue can deliver it twice."""
+    event = message.event
+    return json.dumps([event["time"], event["detail"]]) if event else message.body

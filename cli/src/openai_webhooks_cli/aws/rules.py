@@ -1,6 +1,7 @@
-"""The rules on the stack's bus, and which events they match."""
+"""The rules on the stack's bus, which events they match, and their targets."""
 
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,9 @@ from typing import Any, NamedTuple
 
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.aws.stack import Stack
+from openai_webhooks_cli.shell.errors import CannotRun
+from openai_webhooks_cli.shell.next_command import aws, openai_webhooks
+from openai_webhooks_cli.shell.printable import printable
 
 _THREADS = 4  # EventBridge allows 50 calls a second
 
@@ -19,6 +23,11 @@ class Target(NamedTuple):
     dead_letter_arn: str | None
     transforms: bool = False
     """Whether the rule sends something else than the event: a part of it, or a text."""
+
+    @property
+    def accepts_events(self) -> bool:
+        """Whether `send` can send events to it: it is a function or a standard queue."""
+        return is_function(self.arn) or is_standard_queue(self.arn)
 
 
 class Rule(NamedTuple):
@@ -51,6 +60,57 @@ def read_rules(stack: Stack) -> list[Rule]:
         for rule, targets in zip(found, targets, strict=True)
     )
     return sorted(rules, key=lambda rule: rule.name)
+
+
+def require_rule(stack: Stack, rules: Sequence[Rule], name: str) -> Rule:
+    """Return the rule with a name. Raises CannotRun if there is none."""
+    for rule in rules:
+        if rule.name == name:
+            return rule
+    raise CannotRun(f"The bus {stack.bus} has no rule {printable(name)}. To list them: {openai_webhooks('rules')}")
+
+
+def enable_command(stack: Stack, rule: str) -> str:
+    """Return the command that enables a rule."""
+    return aws("events", "enable-rule", "--name", rule, "--event-bus-name", stack.bus, region=stack.region)
+
+
+def is_function(arn: str) -> bool:
+    """Return whether an ARN is that of a Lambda function."""
+    return arn.split(":")[2] == "lambda"
+
+
+def is_standard_queue(arn: str) -> bool:
+    """Return whether an ARN is that of an SQS queue that is not FIFO."""
+    return arn.split(":")[2] == "sqs" and not arn.endswith(".fifo")
+
+
+def short_name(arn: str) -> str:
+    """Return the part of an ARN that a person knows: a function with its alias, or the name of a queue."""
+    return arn.partition(":function:")[2] or arn.rpartition(":")[2]
+
+
+def send(stack: Stack, target: Target, payload: str) -> bool:
+    """Send an event to a target that accepts events. Return whether it was accepted.
+
+    A function is invoked asynchronously, so that it has its own retries and dead-letter queue.
+    """
+    if is_function(target.arn):
+        client = stack.client("lambda")
+        answer = client.invoke(FunctionName=target.arn, InvocationType="Event", Payload=payload.encode())
+        return bool(answer["StatusCode"] == 202)
+    sqs, (owner, name) = stack.client("sqs"), target.arn.split(":")[4:]
+    url = sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=owner)["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody=payload)
+    return True
+
+
+def type_patterns(types: Sequence[str]) -> list[Any]:
+    """Return types, such as `batch.completed` or `batch.*`, in the form of an event pattern. Raises CannotRun."""
+    for event_type in types:
+        if not re.fullmatch(r"[\w.-]{1,128}|[\w.-]{0,127}\*", event_type, re.ASCII):
+            raise CannotRun(f"{printable(event_type)} is not an event type. Write batch.completed or batch.* instead.")
+    return [{"prefix": name[:-1]} if name.endswith("*") else name for name in types]
 
 
 def envelope(stack: Stack, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,6 +146,12 @@ def match(stack: Stack, rules: Sequence[Rule], envelopes: Iterable[Mapping[str, 
         results = list(threads.map(test, [(event, rule) for event in events for rule in rules]))
     columns = len(rules)
     return [results[row * columns : (row + 1) * columns] for row in range(len(events))]
+
+
+def handled_types(stack: Stack, types: Iterable[str]) -> list[str]:
+    """Return the types whose samples an enabled rule matches."""
+    enabled = [rule for rule in read_rules(stack) if rule.enabled]
+    return [event_type for event_type, matching in match_types(stack, enabled, types).items() if matching]
 
 
 def match_types(stack: Stack, rules: Sequence[Rule], types: Iterable[str]) -> dict[str, list[Rule]]:

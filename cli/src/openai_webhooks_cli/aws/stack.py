@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from openai_webhooks_cli import dev_defaults
 from openai_webhooks_cli.shell.errors import CannotRun
-from openai_webhooks_cli.shell.output import Output
+from openai_webhooks_cli.shell.next_command import make
 
 EVENT_SOURCE = "openai.com"
 """The default of the template's parameter EventSource."""
@@ -128,18 +128,14 @@ class Stack:
         return f"arn:{self.partition}:events:{self.region}:{self.account}:rule/{path}"
 
 
-def find_stack(session: Session, output: Output, name: str) -> Stack:
-    """Find a stack, and show where the command works. Raises CannotRun if there is no such stack."""
-    if session.is_embedded:
-        output.note(f"No AWS credentials: using the embedded AWS of `openai-webhooks dev` at {session.endpoint_url}.")
+def find_stack(session: Session, name: str) -> Stack:
+    """Find a stack. Raises CannotRun if there is no such stack."""
     try:
-        stack = read_stack(session, name)
+        return read_stack(session, name)
     except ClientError as error:
         if "does not exist" not in str(error):
             raise
         raise CannotRun(_no_stack(session, name)) from None
-    output.note(stack.identity)
-    return stack
 
 
 def read_stack(session: Session, name: str) -> Stack:
@@ -173,7 +169,7 @@ def _no_stack(session: Session, name: str) -> str:
     account = session.client("sts").get_caller_identity()["Account"]
     return (
         f"No stack {name!r} in {session.region} (account {account}). {_others(session)} Pass --stack or --region. "
-        "To deploy a stack: make deploy"
+        f"To deploy this stack: {make('deploy')}"
     )
 
 

@@ -10,16 +10,16 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from openai_webhooks import CATALOG
 from openai_webhooks_cli.aws.stack import Stack, user_name
-from openai_webhooks_cli.shell.errors import CannotRun, Failed
-from openai_webhooks_cli.shell.output import Output, printable
+from openai_webhooks_cli.shell.errors import Failed
+from openai_webhooks_cli.shell.next_command import aws, openai_webhooks
+from openai_webhooks_cli.shell.printable import printable
 from openai_webhooks_cli.shell.stop import Stop
 
 LEASE = 900
@@ -55,6 +55,12 @@ class Received(NamedTuple):
         return event if isinstance(event, dict) else {}
 
 
+def event_id(event: Mapping[str, Any]) -> str:
+    """Return OpenAI's id of an event, for people, or "-"."""
+    detail = event.get("detail")
+    return printable(str(detail.get("id", "-")) if isinstance(detail, dict) else "-", 64)
+
+
 class Leftover(NamedTuple):
     """A rule or a queue of a session, or both."""
 
@@ -86,12 +92,15 @@ class Tap:
     @property
     def cleanup_commands(self) -> str:
         """The commands that remove the tap, for a user whose session cannot do it."""
-        rule = f"--event-bus-name {self.stack.bus} --region {self.stack.region}"
-        url = self._queue_url or f"$(aws sqs get-queue-url --queue-name {self.name} --query QueueUrl --output text)"
+        bus, region = ("--event-bus-name", self.stack.bus), self.stack.region
+        find = aws(
+            *("sqs", "get-queue-url", "--queue-name", self.name, "--query", "QueueUrl", "--output", "text"),
+            region=region,
+        )
         return (
-            f"  aws events remove-targets --rule {self.name} --ids tap {rule}\n"
-            f"  aws events delete-rule --name {self.name} {rule}\n"
-            f"  aws sqs delete-queue --queue-url {url} --region {self.stack.region}"
+            f"  {aws('events', 'remove-targets', '--rule', self.name, '--ids', 'tap', *bus, region=region)}\n"
+            f"  {aws('events', 'delete-rule', '--name', self.name, *bus, region=region)}\n"
+            f"  {aws('sqs', 'delete-queue', region=region)} --queue-url {self._queue_url or f'$({find})'}"
         )
 
     def create(self) -> None:
@@ -159,7 +168,7 @@ class Tap:
             stop.check()
         raise Failed(
             f"No probe arrived within {PROBE_TIMEOUT} s, so the tap would show nothing. The rule and the queue were "
-            "removed. Check that the bus exists, and that no policy denies it: openai-webhooks doctor"
+            f"removed. Check that the bus exists, and that no policy denies it: {openai_webhooks('doctor')}"
         )
 
     def is_probe(self, message: Received) -> bool:
@@ -244,16 +253,6 @@ def open_tap(
                 f"The temporary rule and queue could not be removed ({type(error).__name__}). The rule matches nothing "
                 f"after {LEASE // 60} minutes, and the next session removes both. Or run:\n{tap.cleanup_commands}"
             )
-
-
-def type_patterns(output: Output, types: Sequence[str]) -> list[Any]:
-    """Return types, such as `batch.completed` or `batch.*`, in the form of an event pattern. Raises CannotRun."""
-    for event_type in types:
-        if not re.fullmatch(r"[\w.-]{1,128}|[\w.-]{0,127}\*", event_type, re.ASCII):
-            raise CannotRun(f"{printable(event_type)} is not an event type. Write batch.completed or batch.* instead.")
-        if not event_type.endswith("*") and event_type not in CATALOG:
-            output.warning(f"{event_type} is not a known event type. To list them: openai-webhooks events")
-    return [{"prefix": name[:-1]} if name.endswith("*") else name for name in types]
 
 
 def find_leftovers(stack: Stack) -> list[Leftover]:

@@ -4,51 +4,47 @@ A check is a function that yields findings. The codes of findings are stable. A 
 or delayed. A code with `W_` says what can become a problem.
 """
 
-import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
 from openai_webhooks import CATALOG
-from openai_webhooks_cli.apigw_event import PATH
 from openai_webhooks_cli.aws.activity import (
-    DAY,
     NOTED,
     PERIOD,
     REFUSED,
     Counts,
-    age,
     delivery_text,
     outcomes_text,
     read_alarms,
     read_counts,
     read_last_delivery,
     search_log,
-    start,
 )
 from openai_webhooks_cli.aws.archive import read_archive
 from openai_webhooks_cli.aws.dead_letters import oldest_ages, read_queues
-from openai_webhooks_cli.aws.rules import Rule, arrival_rule, match_types, read_rules
+from openai_webhooks_cli.aws.rules import Rule, arrival_rule, enable_command, match_types, read_rules
 from openai_webhooks_cli.aws.signing_secret import SigningSecret, is_placeholder, matches_hint, problems, values
 from openai_webhooks_cli.aws.stack import Stack
 from openai_webhooks_cli.aws.tap import find_leftovers
-from openai_webhooks_cli.openai_platform.endpoints import Endpoint, connect, of_url
+from openai_webhooks_cli.openai_platform.endpoints import Endpoint, connect, moved, of_url
+from openai_webhooks_cli.shell.background import start
 from openai_webhooks_cli.shell.errors import CannotRun
-from openai_webhooks_cli.shell.output import printable
+from openai_webhooks_cli.shell.next_command import aws, make, openai_webhooks
+from openai_webhooks_cli.shell.printable import printable
+from openai_webhooks_cli.shell.times import DAY, age
 
 NO_ENDPOINT = "no endpoint has this stack's URL"
 _MAX_SKEW = 30  # seconds
 _METRIC_DELAY = 900  # seconds after which CloudWatch knows a metric
-_DEPLOY = "make deploy ARGS='--parameter-overrides {}'"
 _BLOCKING = ("NotConfigured", "PublishFailed")
 _NOTED_CODES = dict(zip(NOTED, ("W_SCHEMA_DRIFT", "W_DEDUPLICATION", "W_SECRET_MALFORMED"), strict=True))
-_CREATE = "openai-webhooks endpoint create --handled"
-_ROTATE = "openai-webhooks endpoint rotate"
-_UPDATE = "openai-webhooks endpoint update"
+_CREATE = ("endpoint", "create", "--handled")
+_ROTATE = ("endpoint", "rotate")
+_UPDATE = ("endpoint", "update")
 
 
 class Finding(NamedTuple):
@@ -111,10 +107,10 @@ def _stack(visit: Visit) -> Iterator[Finding]:
     if stack.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"):
         yield Finding(f"{stack.status}, template {deployed}")
     else:
-        events = _aws(stack, "cloudformation describe-stack-events --stack-name", stack.name)
+        events = aws("cloudformation", "describe-stack-events", "--stack-name", stack.name, region=stack.region)
         yield Finding(f"The last change of the stack failed or runs: {stack.status}.", "E_STACK", events)
     if deployed != here:
-        yield Finding(f"The template's version is {deployed}. This command's is {here}.", "W_VERSION", "make deploy")
+        yield Finding(f"The template's version is {deployed}. This command's is {here}.", "W_VERSION", make("deploy"))
 
 
 def _clock(visit: Visit) -> Iterator[Finding]:
@@ -131,7 +127,7 @@ def _signing_secret(visit: Visit) -> Iterator[Finding]:
     malformed, valid, store = problems(text), values(text), visit.stack.outputs["StoreSecretCommand"]
     if is_placeholder(text) or not text.strip():
         # OpenAI shows the secret of an endpoint only once, so an endpoint that exists needs a new secret.
-        fix = _ROTATE if visit.known_endpoints() else _CREATE
+        fix = openai_webhooks(*(_ROTATE if visit.known_endpoints() else _CREATE))
         yield Finding("No signing secret is stored.", "E_SECRET_PLACEHOLDER", fix)
     elif not valid:
         yield Finding("; ".join(malformed), "E_SECRET_MALFORMED", store)
@@ -153,31 +149,29 @@ def _compare_with_endpoint(visit: Visit, secret: SigningSecret, valid: Sequence[
     if True in answers:
         return Finding(f"{text}; fits OpenAI's hint")
     if answers == {False}:
-        return Finding(f"{text}; OpenAI signs with another secret.", "E_SECRET_MISMATCH", _ROTATE)
+        return Finding(f"{text}; OpenAI signs with another secret.", "E_SECRET_MISMATCH", openai_webhooks(*_ROTATE))
     if endpoint.updated_at and stored < endpoint.updated_at:
         changed = age(visit.stack.now() - endpoint.updated_at)
-        return Finding(f"{text}, but the endpoint was changed {changed} ago.", "W_SECRET_OLD", _ROTATE)
+        return Finding(
+            f"{text}, but the endpoint was changed {changed} ago.", "W_SECRET_OLD", openai_webhooks(*_ROTATE)
+        )
     return Finding(f"{text}; OpenAI gives no hint to compare with")
 
 
 def _endpoint(visit: Visit) -> Iterator[Finding]:
     here, url = visit.endpoints.result(), visit.stack.outputs["WebhookUrl"]
     # If the stack has an endpoint, an endpoint elsewhere is that of another stack.
-    elsewhere = [
-        endpoint
-        for endpoint in visit.all_endpoints.result()
-        if not here and (endpoint.name == visit.stack.name or urlsplit(endpoint.url).path == PATH)
-    ]
+    elsewhere = [] if here else moved(visit.all_endpoints.result(), url, visit.stack.name)
     for endpoint in elsewhere:
         text = f"{printable(endpoint.id)} delivers to {printable(endpoint.url)}, not to {url}."
-        yield Finding(text, "E_URL", f"{_UPDATE} --url auto")
+        yield Finding(text, "E_URL", openai_webhooks(*_UPDATE, "--url", "auto"))
     if len(here) > 1:
         text = f"Each event arrives {len(here)} times: {_join(endpoint.id for endpoint in here)} have this URL."
-        yield Finding(text, "E_ENDPOINT_TWICE", "openai-webhooks endpoint list")
+        yield Finding(text, "E_ENDPOINT_TWICE", openai_webhooks("endpoint", "list"))
     elif here:
         yield Finding(f"{printable(here[0].id)} delivers {len(here[0].event_types)} types here")
     elif not elsewhere:
-        yield Finding(f"No endpoint has the URL {url}.", "E_ENDPOINT", _CREATE)
+        yield Finding(f"No endpoint has the URL {url}.", "E_ENDPOINT", openai_webhooks(*_CREATE))
 
 
 def _types(visit: Visit) -> Iterator[Finding]:
@@ -189,10 +183,11 @@ def _types(visit: Visit) -> Iterator[Finding]:
     missing = sorted(event_type for event_type in available - registered if handlers.get(event_type))
     if unhandled:
         text = f"{len(unhandled)} registered, but no rule matches them: {_some(unhandled)}. Nobody gets their events."
-        yield Finding(text, "W_UNHANDLED", "openai-webhooks rules")
+        yield Finding(text, "W_UNHANDLED", openai_webhooks("rules"))
     if missing:
+        added = [word for event_type in missing for word in ("--add", event_type)]
         text = f"{len(missing)} matched by a rule, but not registered: {_some(missing)}. OpenAI does not send them."
-        yield Finding(text, "W_UNREGISTERED", _UPDATE + _repeat("--add", missing))
+        yield Finding(text, "W_UNREGISTERED", openai_webhooks(*_UPDATE, *added))
     if not unhandled and not missing:
         yield Finding(f"{len(registered)} registered, each matched by a rule")
 
@@ -205,19 +200,20 @@ def _rules(visit: Visit) -> Iterator[Finding]:
     if enabled:
         yield Finding(f"{enabled} of {len(rules)} enabled")
     else:
-        yield Finding("No rule is enabled, so events reach no subscriber.", "W_RULE_NOTHING", "openai-webhooks rules")
+        text = "No rule is enabled, so events reach no subscriber."
+        yield Finding(text, "W_RULE_NOTHING", openai_webhooks("rules"))
     for rule in rules:
         failed = counts.total("FailedInvocations", rule.name)
         yield from _rule(visit.stack, rule, is_used=rule.name in used, failed=failed)
 
 
 def _rule(stack: Stack, rule: Rule, *, is_used: bool, failed: int) -> Iterator[Finding]:
-    named = f"{rule.name} --event-bus-name {stack.bus}"
-    targets = _aws(stack, "events list-targets-by-rule --rule", named)
+    bus = ("--event-bus-name", stack.bus)
+    targets = aws("events", "list-targets-by-rule", "--rule", rule.name, *bus, region=stack.region)
     if not rule.enabled:
-        yield Finding(f"{rule.name} is disabled.", "W_RULE_DISABLED", _enable(stack, rule.name))
+        yield Finding(f"{rule.name} is disabled.", "W_RULE_DISABLED", enable_command(stack, rule.name))
     elif not is_used:
-        show = _aws(stack, "events describe-rule --name", named)
+        show = aws("events", "describe-rule", "--name", rule.name, *bus, region=stack.region)
         yield Finding(f"{rule.name} matches no sample of a known type.", "W_RULE_NOTHING", show)
     if not all(target.dead_letter_arn for target in rule.targets):
         text = f"{rule.name} has a target without a dead-letter queue. Events that it never accepts are lost."
@@ -232,12 +228,11 @@ def _dead_letters(visit: Visit) -> Iterator[Finding]:
     for queue in queues:
         if queue.depth is None:
             text = f"{queue.name} cannot be read ({queue.error})."
-            yield Finding(text, "W_DEAD_LETTERS", "openai-webhooks dead-letters list")
+            yield Finding(text, "W_DEAD_LETTERS", openai_webhooks("dead-letters", "list"))
         elif queue.depth:
             oldest = f", the oldest {age(ages[queue.arn])} old" if queue.arn in ages else ""
-            yield Finding(
-                f"{queue.depth} in {queue.name}{oldest}", "W_DEAD_LETTERS", "openai-webhooks dead-letters show"
-            )
+            show = openai_webhooks("dead-letters", "show")
+            yield Finding(f"{queue.depth} in {queue.name}{oldest}", "W_DEAD_LETTERS", show)
     if all(queue.depth == 0 for queue in queues):
         yield Finding(f"none in {len(queues)} queues")
 
@@ -270,14 +265,16 @@ def _arrivals(visit: Visit) -> Iterator[Finding]:
     stack, counts, name = visit.stack, visit.counts.result(), arrival_rule(visit.stack)
     if stack.client("events").describe_rule(Name=name, EventBusName=stack.bus)["State"] == "DISABLED":
         text = f"{name} is disabled, so the arrival log gets no events."
-        yield Finding(text, "W_RULE_DISABLED", _enable(stack, name))
+        yield Finding(text, "W_RULE_DISABLED", enable_command(stack, name))
         return
     arrived = counts.newest("MatchedEvents")
     # An event can be counted as published one period after its arrival.
     lost = counts.total("Published", since=arrived + 2 * PERIOD if arrived else 0, until=stack.now() - _METRIC_DELAY)
     if lost:
         text = f"{lost} events were published, and none of them arrived on the bus {stack.bus}."
-        yield Finding(text, "E_NOT_ARRIVED", _aws(stack, "events describe-event-bus --name", stack.bus))
+        yield Finding(
+            text, "E_NOT_ARRIVED", aws("events", "describe-event-bus", "--name", stack.bus, region=stack.region)
+        )
     else:
         yield Finding(f"{counts.total('MatchedEvents'):,} on the bus in 24 h")
 
@@ -301,13 +298,13 @@ def _alarms(visit: Visit) -> Iterator[Finding]:
         raise NotChecked("this AWS has no alarms")
     firing = [alarm for alarm in alarms if alarm.state in ("ALARM", "MISSING")]
     for alarm in firing:
-        show = _aws(visit.stack, "cloudwatch describe-alarms --alarm-names", alarm.name)
+        show = aws("cloudwatch", "describe-alarms", "--alarm-names", alarm.name, region=visit.stack.region)
         yield Finding(f"{alarm.logical_id}: {alarm.state}", "W_ALARM", show)
     if not firing:
         few = ", the others are off (Alarms=disabled)" if visit.stack.parameters.get("Alarms") == "disabled" else ""
         yield Finding(f"none of {len(alarms)} fires{few}")
     if silent := [alarm.logical_id for alarm in alarms if not alarm.notifies]:
-        deploy = _DEPLOY.format("AlarmTopicArn=arn:aws:sns:...")
+        deploy = make("deploy", "--parameter-overrides", "AlarmTopicArn=arn:aws:sns:...")
         yield Finding(f"No action: {_join(silent)}. Nobody is notified.", "W_ALARM_ACTION", deploy)
 
 
@@ -317,7 +314,8 @@ def _archive(visit: Visit) -> Iterator[Finding]:
         yield Finding(f"{archive.retention_days} d")
     elif archive or visit.stack.parameters.get("ArchiveRetentionDays") == "0":
         text = f"The archive's state is {archive.state}." if archive else "Events are not archived."
-        yield Finding(f"{text} You cannot replay events.", "W_ARCHIVE", _DEPLOY.format("ArchiveRetentionDays=14"))
+        deploy = make("deploy", "--parameter-overrides", "ArchiveRetentionDays=14")
+        yield Finding(f"{text} You cannot replay events.", "W_ARCHIVE", deploy)
     else:
         raise NotChecked("this AWS has no archive")
 
@@ -325,7 +323,7 @@ def _archive(visit: Visit) -> Iterator[Finding]:
 def _leftovers(visit: Visit) -> Iterator[Finding]:
     leftovers, now = find_leftovers(visit.stack), visit.stack.now()
     if ended := [leftover.name for leftover in leftovers if leftover.expires_at < now]:
-        yield Finding(f"Ended sessions left {_join(ended)}.", "W_LEFTOVERS", "openai-webhooks listen --clean")
+        yield Finding(f"Ended sessions left {_join(ended)}.", "W_LEFTOVERS", openai_webhooks("listen", "--clean"))
     else:
         yield Finding(f"none; {len(leftovers)} sessions run")
 
@@ -334,21 +332,10 @@ def _registered(endpoints: Iterable[Endpoint]) -> set[str]:
     return {event_type for endpoint in endpoints for event_type in endpoint.event_types}
 
 
-def _repeat(option: str, names: Iterable[str]) -> str:
-    return "".join(f" {option} {shlex.quote(printable(name))}" for name in names)
-
-
-def _aws(stack: Stack, action: str, argument: str) -> str:
-    return f"aws {action} {argument} --region {stack.region}"
-
-
-def _enable(stack: Stack, rule: str) -> str:
-    return _aws(stack, "events enable-rule --name", f"{rule} --event-bus-name {stack.bus}")
-
-
 def _tail(stack: Stack, word: str) -> str:
     """Return the command that shows the lines of the receiver's log with a word."""
-    return _aws(stack, "logs tail", f"{stack.physical_id('ReceiverLog')} --since 24h --filter-pattern {word}")
+    group = stack.physical_id("ReceiverLog") or ""
+    return aws("logs", "tail", group, "--since", "24h", "--filter-pattern", word, region=stack.region)
 
 
 def _some(types: Sequence[str]) -> str:

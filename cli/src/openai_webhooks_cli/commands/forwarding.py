@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -13,12 +13,17 @@ import typer
 
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.shell.errors import CannotRun
-from openai_webhooks_cli.shell.output import printable
+from openai_webhooks_cli.shell.printable import printable
 
 TIMEOUT = 30  # seconds
 _LONGEST_BODY = 300  # characters that are shown of an answer
 
 Form = Literal["signed", "unsigned", "eventbridge"]
+
+Unsigned = Annotated[bool, typer.Option("--unsigned", help="Post events without a signature.")]
+AsForm = Annotated[
+    Literal["eventbridge"] | None, typer.Option("--as", help="Post what a Lambda target of a rule gets.")
+]
 
 
 class Target(NamedTuple):

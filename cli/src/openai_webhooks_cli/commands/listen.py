@@ -7,34 +7,39 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
-from botocore.exceptions import ClientError
 from rich.text import Text
 
-from openai_webhooks_cli.aws.archive import (
-    cancel_replay,
-    parse_duration,
-    parse_time,
-    require_archive,
-    start_replay,
-)
+from openai_webhooks_cli.aws.archive import read_range, replaying, require_archive
+from openai_webhooks_cli.aws.rules import read_rules, require_rule, type_patterns
 from openai_webhooks_cli.aws.stack import Stack
-from openai_webhooks_cli.aws.tap import Pattern, Tap, find_leftovers, open_tap, sweep, type_patterns
-from openai_webhooks_cli.commands.forwarding import absent_servers, build_forwarder, development_secret
+from openai_webhooks_cli.aws.tap import Pattern, find_leftovers, open_tap, sweep
+from openai_webhooks_cli.commands.event_rows import warn_of_unknown
+from openai_webhooks_cli.commands.forwarding import (
+    AsForm,
+    Unsigned,
+    absent_servers,
+    build_forwarder,
+    development_secret,
+)
 from openai_webhooks_cli.commands.listen_page import LivePage
 from openai_webhooks_cli.commands.listen_session import LiveSession, Settings
-from openai_webhooks_cli.shell.command import Selection, Yes, command
+from openai_webhooks_cli.commands.open_stack import open_stack
+from openai_webhooks_cli.shell import options
+from openai_webhooks_cli.shell.command import command
 from openai_webhooks_cli.shell.errors import CannotRun
-from openai_webhooks_cli.shell.output import Output, printable
+from openai_webhooks_cli.shell.output import Output
+from openai_webhooks_cli.shell.printable import printable
 from openai_webhooks_cli.shell.stop import Stop
+from openai_webhooks_cli.shell.times import local_time, parse_duration
+
+app = typer.Typer()
 
 
-@command("listen")
+@command(app, "listen")
 def listen(
-    output: Output,
-    selection: Selection,
     types: Annotated[
         list[str] | None, typer.Argument(metavar="[TYPE | TYPE.*]...", help="Event types to show. By default, all.")
     ] = None,
@@ -51,10 +56,8 @@ def listen(
             metavar="[TYPE=]URL", help="Post each event to this URL, signed with this machine's development secret."
         ),
     ] = None,
-    unsigned: Annotated[bool, typer.Option("--unsigned", help="Forward without a signature.")] = False,
-    as_form: Annotated[
-        Literal["eventbridge"] | None, typer.Option("--as", help="Forward what a Lambda target of a rule gets.")
-    ] = None,
+    unsigned: Unsigned = False,
+    as_form: AsForm = None,
     since: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Also show archived events since then: 15m, 09:14 or an ISO 8601 time."),
@@ -68,7 +71,12 @@ def listen(
     clean: Annotated[
         bool, typer.Option("--clean", help="Remove the rules and queues that crashed sessions left.")
     ] = False,
-    yes: Yes = False,
+    yes: options.Yes = False,
+    stack: options.StackName = options.DEFAULT_STACK,
+    profile: options.Profile = None,
+    region: options.Region = None,
+    endpoint_url: options.EndpointUrl = None,
+    as_json: options.Json = False,
 ) -> None:
     """Show live events, and forward them to a server on this machine.
 
@@ -78,12 +86,14 @@ def listen(
     if print_secret:
         sys.stdout.write(development_secret() + "\n")
         return
+    output = Output(as_json=as_json)
     forwarder = build_forwarder(forward_to or [], unsigned=unsigned, as_form=as_form)
     seconds = parse_duration(duration).total_seconds() if duration else None
-    filters = _filters(output, types or [], where or [])
+    filters = _filters(types or [], where or [])
+    warn_of_unknown(output, types or [])
     if rule and (types or where):
         raise CannotRun("Choose either --rule, or TYPE and --where.")
-    found = selection.find(output)
+    found = open_stack(output, stack, profile, region, endpoint_url)
     if clean:
         _clean(found, output, yes=yes)
         return
@@ -94,26 +104,19 @@ def listen(
             parts.callback(live_page.close)
             output.note(f"Page: {live_page.url}")
         stop = parts.enter_context(Stop())
-        settings = Settings(forwarder, maximum, seconds, live_page)
-        _listen(found, output, stop, settings, alternatives, since=since)
+        _listen(found, output, stop, Settings(forwarder, maximum, seconds, live_page), alternatives, since)
 
 
 def _listen(
-    stack: Stack,
-    output: Output,
-    stop: Stop,
-    settings: Settings,
-    alternatives: list[Pattern],
-    *,
-    since: str | None,
+    stack: Stack, output: Output, stop: Stop, settings: Settings, alternatives: list[Pattern], since: str | None
 ) -> None:
     started = time.monotonic()
-    now = datetime.fromtimestamp(stack.now(), UTC)
-    history = _History(stack, parse_time(since, now), now) if since else None
+    archive = require_archive(stack) if since else None
+    past = read_range(since, None, datetime.fromtimestamp(stack.now(), UTC)) if since else None
+    replay = f"listen-{secrets.token_hex(8)}"
     for url in absent_servers(settings.forwarder.targets):
         output.warning(f"Nothing listens on {url} yet. Events are shown; forwards fail until it does.")
-    swept = sweep(stack)
-    if swept:
+    if swept := sweep(stack):
         output.note(f"Removed what {len(swept)} ended sessions left: {', '.join(swept)}.")
     removed = True
 
@@ -122,27 +125,29 @@ def _listen(
         removed = False
         output.error(text)
 
-    names = [{"exists": False}, *([history.name] if history else [])]
-    taps = open_tap(
-        stack,
-        [{**pattern, "replay-name": names} for pattern in alternatives],
-        stop,
-        on_cleanup_failure=on_cleanup_failure,
-    )
+    names = [{"exists": False}, *([replay] if past else [])]
+    patterns = [{**pattern, "replay-name": names} for pattern in alternatives]
     try:
-        with taps as tap:
+        with ExitStack() as parts:
+            tap = parts.enter_context(open_tap(stack, patterns, stop, on_cleanup_failure=on_cleanup_failure))
             session = LiveSession(tap, output, settings)
             stop.on_first = session.quit
             stop.check()  # a signal that came before that
-            _announce(output, tap, seconds=time.monotonic() - started)
-            if history:
-                history.start(tap, output)
+            output.record(type="ready", session=tap.session, rule=tap.name, bus=stack.bus)
+            _announce(output, seconds=time.monotonic() - started)
+            if archive and past:
+                rule = [tap.rule_arn]
+                parts.enter_context(
+                    replaying(stack, archive, replay, past, rule_arns=rule, stop=stop, on_cleanup_failure=output.error)
+                )
+                output.note(
+                    f"Past events since {local_time(past.start)} follow, not in order. "
+                    "An event can take 10 minutes to reach the archive."
+                )
             try:
                 session.run(interactive=output.is_terminal)
             finally:
                 stop.on_first = lambda: None
-                if history:
-                    history.cancel()
             stop.check()
     finally:
         output.record(type="closed", removed=removed)
@@ -150,30 +155,7 @@ def _listen(
             output.note("Removed the temporary rule and queue.")
 
 
-class _History:
-    """A replay of past events to the tap's rule only."""
-
-    def __init__(self, stack: Stack, start: datetime, end: datetime) -> None:
-        self._stack = stack
-        self._archive = require_archive(stack)
-        self._start, self._end = start, end
-        self.name = f"listen-{secrets.token_hex(8)}"
-        if start >= end:
-            raise CannotRun("--since is in the future.")
-
-    def start(self, tap: Tap, output: Output) -> None:
-        start_replay(self._stack, self._archive, self.name, start=self._start, end=self._end, rule_arns=[tap.rule_arn])
-        output.note(
-            f"Past events since {self._start.astimezone():%Y-%m-%d %H:%M} follow, not in order. "
-            "An event can take 10 minutes to reach the archive."
-        )
-
-    def cancel(self) -> None:
-        cancel_replay(self._stack, self.name)
-
-
-def _announce(output: Output, tap: Tap, *, seconds: float) -> None:
-    output.record(type="ready", session=tap.session, rule=tap.name, bus=tap.stack.bus)
+def _announce(output: Output, *, seconds: float) -> None:
     how = f"Ready in {seconds:.1f} s: a probe went bus -> rule -> queue -> here."
     output.note(Text.assemble(("● ", "green"), how, " Ctrl-C removes both."))
     if output.is_terminal:
@@ -182,27 +164,26 @@ def _announce(output: Output, tap: Tap, *, seconds: float) -> None:
 
 def _clean(stack: Stack, output: Output, *, yes: bool) -> None:
     leftovers = find_leftovers(stack)
-    running = [leftover for leftover in leftovers if leftover.expires_at >= stack.now()]
-    ended = sweep(stack)
-    for name in ended:
-        output.line(f"Removed {name}.")
-        output.record(type="removed", name=name)
-    if running:
-        names = ", ".join(leftover.name for leftover in running)
-        question = f"{len(running)} sessions may still run, perhaps on other machines: {names}. Remove them too?"
-        if output.confirm(question, yes=yes):
-            for name in sweep(stack, running_too=True):
-                output.line(f"Removed {name}.")
-                output.record(type="removed", name=name)
+    running = [leftover.name for leftover in leftovers if leftover.expires_at >= stack.now()]
+    removed = sweep(stack)
+    question = (
+        f"{len(running)} sessions may still run, perhaps on other machines: {', '.join(running)}. Remove them too?"
+    )
+    try:
+        if running and output.confirm(question, yes=yes):
+            removed += sweep(stack, running_too=True)
+    finally:
+        for name in removed:
+            output.item(f"Removed {name}.", type="removed", name=name)
     if not leftovers:
         output.line("Nothing to remove.")
 
 
-def _filters(output: Output, types: Sequence[str], where: Sequence[str]) -> Pattern:
+def _filters(types: Sequence[str], where: Sequence[str]) -> Pattern:
     """Return the part of the pattern for TYPE and --where."""
     pattern: Pattern = {}
     if types:
-        pattern["detail-type"] = type_patterns(output, types)
+        pattern["detail-type"] = type_patterns(types)
     for condition in where:
         field, separator, value = condition.partition("=")
         *path, name = field.split(".")
@@ -225,12 +206,6 @@ def _value(text: str) -> Any:
 
 def _patterns_of_rule(stack: Stack, name: str) -> list[Pattern]:
     """Return the pattern of a rule, without `$or` at its top."""
-    try:
-        described = stack.client("events").describe_rule(Name=name, EventBusName=stack.bus)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
-            raise
-        raise CannotRun(f"The bus has no rule {printable(name)}. To list its rules: openai-webhooks rules") from None
-    pattern: Pattern = json.loads(described["EventPattern"])
+    pattern: Pattern = json.loads(require_rule(stack, read_rules(stack), name).pattern)
     alternatives = pattern.pop("$or", [{}])
     return [{**pattern, **alternative} for alternative in alternatives]

@@ -6,7 +6,7 @@ from typing import Any
 from werkzeug import Request, Response
 
 from openai_webhooks_cli.aws.tap import Received
-from openai_webhooks_cli.commands.event_text import answer_fields
+from openai_webhooks_cli.commands.event_rows import answer_fields
 from openai_webhooks_cli.commands.forwarding import Answer, Forwarder
 from openai_webhooks_cli.local import wsgi_server
 from openai_webhooks_cli.page.app import Page

@@ -7,26 +7,20 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from openai_webhooks_cli.aws.tap import LEASE, RENEWAL, Received, Tap
-from openai_webhooks_cli.commands.event_text import (
-    answer_fields,
-    answer_row,
-    clock,
-    details,
-    event_id,
-    event_row,
-    iso_time,
-)
-from openai_webhooks_cli.commands.forwarding import Answer, Forwarder
+from openai_webhooks_cli.aws.tap import LEASE, RENEWAL, Received, Tap, event_id
+from openai_webhooks_cli.commands.event_rows import answer_fields, answer_row, details, event_fields, event_row
+from openai_webhooks_cli.commands.forwarding import Forwarder
 from openai_webhooks_cli.commands.listen_page import LivePage
 from openai_webhooks_cli.shell.errors import explain, is_expired
+from openai_webhooks_cli.shell.next_command import openai_webhooks
 from openai_webhooks_cli.shell.output import Output
+from openai_webhooks_cli.shell.times import clock, iso_time
 
 _REMEMBERED = 10_000  # ids of events, to show each once although SQS delivers at least once
 POLL = 20  # seconds that SQS waits for an event, its maximum
@@ -145,7 +139,9 @@ class LiveSession:
             suffix = "" if self._last is message else f"  {event_id(event)}"
             for answer in answers:
                 self._output.line(answer_row(answer, suffix))
-            self._output.record(**_record(event, message, received_at, answers))
+            forward = {"forward": answer_fields(answers)} if answers else {}
+            record = {"type": "event", "received_at": iso_time(received_at), **event_fields(message), **forward}
+            self._output.record(**record)
             self._finished += 1
             if self._finished == self._settings.maximum:
                 self.quit()
@@ -168,7 +164,7 @@ class LiveSession:
     def _reconnect(self, error: BotoCoreError | ClientError) -> None:
         """Wait until AWS answers again, and say which events may be missing."""
         lost_at, lease_end = self._contact_at, self._tap.lease_end
-        reason = explain(error, "listen")
+        reason = explain(error)
         advice = "run 'aws sso login'; resuming by itself" if is_expired(error) else "resuming by itself"
         self._output.warning(f"{clock(time.time())}  Disconnected: {reason} ({advice})")
         self._output.record(type="reconnecting", reason=reason)
@@ -191,10 +187,8 @@ class LiveSession:
 
     def _gap(self, start: float) -> None:
         end = self._tap.stack.now()
-        self._output.warning(
-            f"May have missed events between {clock(start)[:5]} and {clock(end)[:5]}: "
-            f"openai-webhooks listen --since {clock(start)[:5]}"
-        )
+        show = openai_webhooks("listen", "--since", clock(start)[:5])
+        self._output.warning(f"May have missed events between {clock(start)[:5]} and {clock(end)[:5]}: {show}")
         self._output.record(type="gap", **{"from": iso_time(start), "to": iso_time(end)})
 
     def _is_new(self, message: Received) -> bool:
@@ -235,18 +229,6 @@ class LiveSession:
         if self._last:
             with self._lock:
                 self._output.line(details(self._last))
-
-
-def _record(event: dict[str, Any], message: Received, received_at: float, answers: Sequence[Answer]) -> dict[str, Any]:
-    """Return the line of --json for an event."""
-    record: dict[str, Any] = {
-        "type": "event",
-        "received_at": iso_time(received_at),
-        **({"event": event} if event else {"body": message.body}),
-    }
-    if answers:
-        record["forward"] = answer_fields(answers)
-    return record
 
 
 @contextmanager

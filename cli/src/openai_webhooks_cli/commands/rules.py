@@ -11,16 +11,20 @@ import typer
 from openai_webhooks import CATALOG
 from openai_webhooks_cli.aws.rules import Rule, envelope, match, match_types, read_rules
 from openai_webhooks_cli.aws.stack import Stack
+from openai_webhooks_cli.commands.open_stack import open_stack
 from openai_webhooks_cli.openai_platform.endpoints import connect, of_url
-from openai_webhooks_cli.shell.command import Selection, command
+from openai_webhooks_cli.shell import options
+from openai_webhooks_cli.shell.command import command
 from openai_webhooks_cli.shell.errors import CannotRun, Failed
-from openai_webhooks_cli.shell.output import Output, printable
+from openai_webhooks_cli.shell.next_command import without_stack
+from openai_webhooks_cli.shell.output import Output
+from openai_webhooks_cli.shell.printable import printable
+
+app = typer.Typer()
 
 
-@command("rules")
+@command(app, "rules")
 def rules(
-    output: Output,
-    selection: Selection,
     event: Annotated[
         typer.FileText | None,
         typer.Option(
@@ -29,14 +33,20 @@ def rules(
             help="Show the rules that match this event: as OpenAI sends it, as the bus passes it, or from events/.",
         ),
     ] = None,
+    stack: options.StackName = options.DEFAULT_STACK,
+    profile: options.Profile = None,
+    region: options.Region = None,
+    endpoint_url: options.EndpointUrl = None,
+    as_json: options.Json = False,
 ) -> None:
     """Show which rules on the bus match which event types.
 
     EventBridge compares the rules with sample events. No event is sent. With
     --event, the exit status is 1 if no enabled rule matches.
     """
+    output = Output(as_json=as_json)
     given = _read_event(event) if event else None
-    found = selection.find(output)
+    found = open_stack(output, stack, profile, region, endpoint_url)
     with output.progress("Comparing the rules with events"):
         on_bus = read_rules(found)
         if given:
@@ -73,8 +83,7 @@ def _print_unused(output: Output, on_bus: Sequence[Rule], matched: Mapping[str, 
     used = {rule.name for matching in matched.values() for rule in matching}
     for rule in on_bus:
         if rule.name not in used:
-            output.line(f"No sample matches the rule {rule.name}.", "yellow")
-            output.record(type="unused", rule=rule.name)
+            output.item(f"No sample matches the rule {rule.name}.", "yellow", type="unused", rule=rule.name)
 
 
 def _known_types(stack: Stack) -> list[str]:
@@ -98,5 +107,6 @@ def _read_event(file: typer.FileText) -> dict[str, Any]:
         return event
     raise CannotRun(
         f"{printable(file.name)} has no event. It must contain an event as OpenAI sends it, as the bus passes it "
-        "(detail-type and detail), or as API Gateway passes it. For a sample: openai-webhooks events batch.completed"
+        "(detail-type and detail), or as API Gateway passes it. "
+        f"For a sample: {without_stack('events', 'batch.completed')}"
     )

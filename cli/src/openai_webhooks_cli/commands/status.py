@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.text import Text
 
@@ -16,15 +17,19 @@ from openai_webhooks_cli.aws.activity import (
     read_alarms,
     read_counts,
     read_last_delivery,
-    start,
 )
 from openai_webhooks_cli.aws.archive import read_archive
 from openai_webhooks_cli.aws.dead_letters import read_queues
 from openai_webhooks_cli.aws.stack import Stack
-from openai_webhooks_cli.commands.event_text import iso_time
-from openai_webhooks_cli.shell.command import Selection, command
+from openai_webhooks_cli.commands.open_stack import open_stack
+from openai_webhooks_cli.shell import options
+from openai_webhooks_cli.shell.background import start
+from openai_webhooks_cli.shell.command import command
 from openai_webhooks_cli.shell.errors import explain
 from openai_webhooks_cli.shell.output import Output
+from openai_webhooks_cli.shell.times import iso_time
+
+app = typer.Typer()
 
 
 class Row(NamedTuple):
@@ -35,34 +40,34 @@ class Row(NamedTuple):
     style: str = ""
 
 
-@command("status")
+@command(app, "status")
 def status(
-    output: Output,
-    selection: Selection,
+    stack: options.StackName = options.DEFAULT_STACK,
+    profile: options.Profile = None,
+    region: options.Region = None,
+    endpoint_url: options.EndpointUrl = None,
+    as_json: options.Json = False,
 ) -> None:
     """Show the last delivery, the counts of 24 hours, dead letters and alarms.
 
     To find problems, and the commands that fix them, run `openai-webhooks doctor`.
     """
-    found = selection.find(output)
+    output = Output(as_json=as_json)
+    found = open_stack(output, stack, profile, region, endpoint_url)
     with output.progress("Reading the status"):
         running = {name: start(partial(_row, read, found)) for name, read in _ROWS.items()}
         rows = {name: row.result() for name, row in running.items()}
-    output.line(_text(rows))
+    lines = [Text.assemble(f"{name:<14}  ", (row.text, row.style)) for name, row in rows.items()]
     data = {name.replace(" ", "_"): row.data for name, row in rows.items()}
-    output.record(type="status", at=iso_time(time.time()), **data)
+    output.item(Text("\n").join(lines), type="status", at=iso_time(time.time()), **data)
 
 
 def _row(read: Callable[[Stack], Row], stack: Stack) -> Row:
     try:
         return read(stack)
     except (BotoCoreError, ClientError) as error:
-        text = explain(error, "status")
+        text = explain(error)
         return Row(text, {"error": text}, "dim")
-
-
-def _text(rows: Mapping[str, Row]) -> Text:
-    return Text("\n").join(Text.assemble(f"{name:<14}  ", (row.text, row.style)) for name, row in rows.items())
 
 
 def _stack(stack: Stack) -> Row:

@@ -8,16 +8,18 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from openai_webhooks_cli.shell.errors import CannotRun
-from openai_webhooks_cli.shell.output import printable
+from openai_webhooks_cli.shell.next_command import openai_webhooks
+from openai_webhooks_cli.shell.printable import printable
 
 _TIMEOUT = 60  # seconds; a test waits for the receiver's answer
 _LOGGERS = ("openai", "httpx", "httpx2", "httpcore", "httpcore2")
 _ADVICE = {
     401: "Set OPENAI_API_KEY to a valid API key of the endpoint's project.",
     403: "Set OPENAI_API_KEY to a key of the endpoint's project that may manage webhooks.",
-    404: "Check the endpoint's id, the project of OPENAI_API_KEY, and OPENAI_BASE_URL: openai-webhooks endpoint list",
+    404: "Check the endpoint's id, the project of OPENAI_API_KEY, and OPENAI_BASE_URL: {list}",
     429: "Wait a minute, then run the command again.",
 }
 
@@ -58,7 +60,7 @@ class OpenAIApi:
         """Create an endpoint. Return it and its signing secret, which OpenAI does not show again."""
         return _ask(
             lambda: _with_secret(self._webhooks_once.create(url=url, name=name, event_types=list(event_types))),
-            "The endpoint may exist, and its secret is lost: openai-webhooks endpoint list",
+            f"The endpoint may exist, and its secret is lost: {openai_webhooks('endpoint', 'list')}",
         )
 
     def update(self, endpoint_id: str, *, url: str | None = None, event_types: Sequence[str] | None = None) -> Endpoint:
@@ -69,11 +71,11 @@ class OpenAIApi:
 
     def rotate(self, endpoint_id: str, *, keep_old: bool) -> tuple[Endpoint, str]:
         """Make a new signing secret and return it. With `keep_old`, the old secret stays valid for 24 hours."""
-        rotate = self._webhooks_once.rotate_secret
+        rotate, again = self._webhooks_once.rotate_secret, openai_webhooks("endpoint", "rotate")
         return _ask(
             # OpenAI's default ends the old secret at once, so the argument is always sent.
             lambda: _with_secret(rotate(endpoint_id, keep_old_secret_active_for_24_hours=keep_old)),
-            "OpenAI may have made a new secret, which is lost. Rotate again now: openai-webhooks endpoint rotate",
+            f"OpenAI may have made a new secret, which is lost. Rotate again now: {again}",
         )
 
     def delete(self, endpoint_id: str) -> None:
@@ -106,6 +108,12 @@ def of_url(endpoints: Iterable[Endpoint], url: str) -> list[Endpoint]:
     return [endpoint for endpoint in endpoints if _normalized(endpoint.url) == _normalized(url)]
 
 
+def moved(endpoints: Iterable[Endpoint], url: str, stack_name: str) -> list[Endpoint]:
+    """Return the endpoints elsewhere that can have been the stack's: those with its name, or with the URL's path."""
+    path = urlsplit(url).path.rstrip("/")
+    return [e for e in endpoints if e.name == stack_name or urlsplit(e.url).path.rstrip("/") == path]
+
+
 def _ask(call: Callable[[], Answer], if_outcome_unknown: str = "") -> Answer:
     """Return what `call` returns. Raises CannotRun in place of the SDK's errors."""
     import openai  # noqa: PLC0415  # takes 0.7 s
@@ -116,6 +124,7 @@ def _ask(call: Callable[[], Answer], if_outcome_unknown: str = "") -> Answer:
     except openai.APIStatusError as error:
         outcome_known = error.status_code < 500
         advice = _ADVICE.get(error.status_code, "" if outcome_known else "Try again later.")
+        advice = advice.format(list=openai_webhooks("endpoint", "list"))
         message = f"OpenAI answered {error.status_code}{_reason(error)}. {advice}"
     except openai.APIConnectionError as error:
         message = f"No answer from OpenAI ({type(error).__name__}). Check the network and OPENAI_BASE_URL."

@@ -17,7 +17,8 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
-from openai_webhooks_cli.shell.output import printable
+from openai_webhooks_cli.shell.next_command import openai_webhooks, running_name
+from openai_webhooks_cli.shell.printable import printable
 
 _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, SSOError, TokenRetrievalError)
 _EXPIRED_CODES = {
@@ -50,17 +51,17 @@ class Stopped(Exception):
         self.exit_status = 128 + signal_number
 
 
-def explain(error: BotoCoreError | ClientError, command_name: str) -> str:
+def explain(error: BotoCoreError | ClientError) -> str:
     """Return what an error of AWS means, and what to do."""
     match error:
         case ProfileNotFound():
-            return f"{error}. 'aws configure list-profiles' lists your profiles."
+            return f"{error}. To list your profiles: aws configure list-profiles"
         case NoRegionError():
             return "No AWS region: pass --region, or set AWS_DEFAULT_REGION."
         case ClientError():
-            return _explain_refusal(error, command_name)
+            return _explain_refusal(error)
         case _ if isinstance(error, _NO_CREDENTIALS):
-            return "No AWS credentials: run 'aws sso login --profile P' or pass --profile."
+            return "No AWS credentials. Pass --profile, or sign in: aws sso login --profile PROFILE"
         case EndpointConnectionError() | AwsConnectionError() | HTTPClientError():
             return f"Cannot reach AWS: {printable(str(error))}. Check the network, --region and --endpoint-url."
         case _:
@@ -77,22 +78,20 @@ def is_denied(error: BaseException) -> bool:
     return isinstance(error, ClientError) and _code(error) in _DENIED_CODES
 
 
-def _explain_refusal(error: ClientError, command_name: str) -> str:
+def _explain_refusal(error: ClientError) -> str:
     code, text = _code(error), printable(str(error.response.get("Error", {}).get("Message", "")))
     if is_denied(error):
         named = re.search(r"^User: (\S+) is not authorized to perform: (\S+)", text)
         user, action = named.groups() if named else ("your credentials", error.operation_name)
-        return (
-            f"{action} was denied for {user}: "
-            f"'openai-webhooks iam {command_name}' prints the policy that {command_name} needs."
-        )
+        policy = openai_webhooks("iam", *running_name().split())
+        return f"{action} was denied for {user}. To print the policies that the command needs: {policy}"
     if code in _EXPIRED_CODES:
-        return f"AWS does not accept your credentials ({code}): run 'aws sso login --profile P' or pass --profile."
+        return f"AWS does not accept your credentials ({code}). Pass --profile, or run: aws sso login --profile PROFILE"
     if code == "LimitExceededException" and error.operation_name == "PutRule":
         return (
             "The bus has no room for another rule (300 per bus, unless AWS raised your quota). Nothing was left "
-            "behind. 'openai-webhooks listen --clean' removes rules of crashed sessions; 'openai-webhooks rules' lists "
-            "all rules."
+            f"behind. To list the rules: {openai_webhooks('rules')}\n"
+            f"To remove rules of crashed sessions: {openai_webhooks('listen', '--clean')}"
         )
     return f"{error.operation_name} failed with {code}: {text}"
 

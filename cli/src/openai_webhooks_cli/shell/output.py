@@ -2,7 +2,6 @@
 
 import json
 import sys
-import unicodedata
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,8 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Unicode categories that a terminal may act on, or that are not text: controls, directions, lone surrogates."""
+from openai_webhooks_cli.shell.errors import CannotRun
 
 
 class Output:
@@ -20,28 +18,33 @@ class Output:
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self._stdout = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-        self.stderr = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        self._stderr = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
     @property
     def is_terminal(self) -> bool:
         """Whether a person sees stdout."""
         return self._stdout.is_terminal and not self.as_json
 
-    def line(self, text: "str | Text", style: str | None = None) -> None:
-        """Print a line of the result for people. With `as_json`, print nothing."""
+    def item(self, text: str | Text, style: str | None = None, /, **record: Any) -> None:
+        """Print a part of the result: a line for people, or with `as_json` its record for programs."""
+        self.line(text, style)
+        self.record(**record)
+
+    def line(self, text: str | Text, style: str | None = None) -> None:
+        """Print a line of the result that has no record. With `as_json`, print nothing."""
         if not self.as_json:
             self._stdout.print(text, style=style)
 
     def record(self, **fields: Any) -> None:
-        """Print a line of the result for programs. Without `as_json`, print nothing."""
+        """Print a record of the result that has no line. Without `as_json`, print nothing."""
         if self.as_json:
             # ASCII only, so that no reader meets a lone surrogate.
             sys.stdout.write(json.dumps(fields, separators=(",", ":"), default=str) + "\n")
             sys.stdout.flush()
 
-    def note(self, text: "str | Text", style: str | None = None) -> None:
+    def note(self, text: str | Text, style: str | None = None) -> None:
         """Tell a person something that is not the result."""
-        self.stderr.print(text, style=style)
+        self._stderr.print(text, style=style)
 
     def warning(self, text: str) -> None:
         self.note(text, "yellow")
@@ -51,29 +54,15 @@ class Output:
 
     def progress(self, step: str) -> Any:
         """Return a context manager that shows a step which may take longer than two seconds."""
-        if self.stderr.is_terminal:
-            return self.stderr.status(Text(step))
+        if self._stderr.is_terminal:
+            return self._stderr.status(Text(step))
         self.note(step)
         return nullcontext()
 
     def confirm(self, question: str, *, yes: bool) -> bool:
         """Ask a question. Raises CannotRun if there is nobody to ask."""
-        from openai_webhooks_cli.shell.errors import CannotRun  # noqa: PLC0415  # failures imports this module
-
         if yes:
             return True
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise CannotRun(f"{question} Pass --yes to confirm, because there is no terminal to ask on.")
         return typer.confirm(question, err=True)
-
-
-def printable(text: str, limit: int = 300) -> str:
-    """Return text from outside in a form that no terminal acts on, with at most `limit` characters."""
-    clean = "".join("\N{REPLACEMENT CHARACTER}" if _is_hidden(character) else character for character in text[:limit])
-    return clean + ("…" if len(text) > limit else "")
-
-
-def _is_hidden(character: str) -> bool:
-    if character.isascii():
-        return not character.isprintable()
-    return unicodedata.category(character) in _HIDDEN

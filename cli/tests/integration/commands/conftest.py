@@ -4,7 +4,6 @@ No test may leave a rule or a queue of `listen`.
 """
 
 import json
-import logging
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,9 @@ import pytest
 from werkzeug import Request, Response
 
 from cli.tests.support.aws_calls import AwsCall, AwsFaults, record_calls
-from cli.tests.support.deployed_receiver import DeployedReceiver, deployed_receiver
+from cli.tests.support.deployed_receiver import ENVIRONMENT, DeployedReceiver, deploy_receiver
+from cli.tests.support.event_archive import EventArchive, event_archive
+from cli.tests.support.failed_subscriber import Subscriber
 from cli.tests.support.local_server import LocalServer, local_server
 from cli.tests.support.openai_stand_in import OpenAIStandIn
 from openai_webhooks_cli.local import wsgi_server
@@ -30,21 +31,31 @@ def shared_service_models() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def shared_receiver() -> Iterator[DeployedReceiver]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with deployed_receiver() as receiver:
-        yield receiver
+_deployed: list[DeployedReceiver] = []
 
 
 @pytest.fixture
-def receiver(
-    shared_receiver: DeployedReceiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[DeployedReceiver]:
-    """The receiver's stack. After the test, no rule or queue of `listen` exists."""
+def receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeployedReceiver]:
+    """The receiver's stack, as it is after the deployment. After the test, no rule or queue of `listen` exists."""
+    if not _deployed or not _deployed[-1].is_deployed:
+        _deployed.append(deploy_receiver())
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    yield shared_receiver
-    assert shared_receiver.leftovers() == []
+    yield _deployed[-1]
+    leftovers = _deployed[-1].leftovers()
+    _deployed[-1].reset()
+    assert leftovers == []
+
+
+@pytest.fixture
+def archive(receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch) -> EventArchive:
+    return event_archive(receiver, monkeypatch)
+
+
+@pytest.fixture
+def subscriber(receiver: DeployedReceiver) -> Subscriber:
+    return Subscriber(receiver)
 
 
 @pytest.fixture

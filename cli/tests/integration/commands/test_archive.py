@@ -1,6 +1,5 @@
 """Replays that the process cannot cancel itself."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,8 +9,7 @@ from botocore.exceptions import ReadTimeoutError
 from cli.tests.support.deployed_receiver import DeployedReceiver
 from cli.tests.support.event_archive import event_archive
 from openai_webhooks_cli.aws.archive import Window, replaying, require_archive
-from openai_webhooks_cli.aws.stack import Session, Stack, find_stack
-from openai_webhooks_cli.shell.output import Output
+from openai_webhooks_cli.aws.stack import Stack
 from openai_webhooks_cli.shell.stop import Stop
 
 NOW = datetime.now(UTC)
@@ -20,9 +18,9 @@ COMMAND = "aws events cancel-replay --replay-name a-replay --region us-east-1"
 
 
 @pytest.fixture
-def stack(receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    with event_archive(receiver, monkeypatch):
-        yield find_stack(Session(region="us-east-1", endpoint_url=receiver.aws.url), Output(), "openai-webhooks")
+def stack(receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    event_archive(receiver, monkeypatch)
+    return receiver.stack
 
 
 def test_second_signal_names_replay_and_tap(stack: Stack) -> None:

@@ -25,8 +25,8 @@ from cli.tests.support.openai_stand_in import HANG_UP, OpenAIStandIn
 from openai_webhooks import CATALOG, Unverified, decode_secret, verify
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.aws.signing_secret import values
-from openai_webhooks_cli.commands import endpoint
 from openai_webhooks_cli.local import wsgi_server
+from openai_webhooks_cli.openai_platform import sample_delivery
 
 PLACEHOLDER: Final = "Placeholder until the signing secret is stored."
 CLI: Final = [sys.executable, "-c", "from openai_webhooks_cli.entry_point import run; run()"]
@@ -76,7 +76,7 @@ def openai(
     receiver: DeployedReceiver, function: Function, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[OpenAIStandIn]:
     """OpenAI, whose project has no endpoint, while the stack has no secret."""
-    monkeypatch.setattr(endpoint, "_RETRY_PAUSE", 0.01)
+    monkeypatch.setattr(sample_delivery, "_RETRY_PAUSE", 0.01)
     monkeypatch.chdir(tmp_path)
     for _ in ("AWSPREVIOUS", "AWSCURRENT"):
         store(receiver, PLACEHOLDER)
@@ -317,7 +317,7 @@ def test_refused_test_fails(run: Any, function: Function, openai: OpenAIStandIn,
 def test_test_that_does_not_arrive_fails(
     run: Any, function: Function, connected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint, "_ARRIVAL_TIMEOUT", 1)
+    monkeypatch.setattr(sample_delivery, "ARRIVAL_TIMEOUT", 1)
     function.publishes = False
 
     result = run("test", "batch.failed", "--json", status=1)

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,17 +11,11 @@ import pytest
 from moto.events.models import EventsBackend
 
 from cli.tests.support.deployed_receiver import DeployedReceiver
-from cli.tests.support.event_archive import EventArchive, event_archive
+from cli.tests.support.event_archive import EventArchive
 from cli.tests.support.local_server import LocalServer, Request
 from openai_webhooks import decode_secret, verify
 
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:"
-
-
-@pytest.fixture
-def archive(receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[EventArchive]:
-    with event_archive(receiver, monkeypatch) as archive:
-        yield archive
 
 
 def records(stdout: str, kind: str) -> list[dict[str, Any]]:

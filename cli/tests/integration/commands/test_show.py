@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,15 +10,9 @@ from moto.events.models import EventsBackend
 
 from cli.tests.support.aws_calls import AwsFaults
 from cli.tests.support.deployed_receiver import DeployedReceiver
-from cli.tests.support.event_archive import DAY, EventArchive, event_archive
-from openai_webhooks_cli.aws import archived_events
+from cli.tests.support.event_archive import DAY, EventArchive
+from openai_webhooks_cli.aws import archive as archive_module
 from openai_webhooks_cli.aws.tap import Received
-
-
-@pytest.fixture
-def archive(receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[EventArchive]:
-    with event_archive(receiver, monkeypatch) as archive:
-        yield archive
 
 
 def records(stdout: str) -> list[dict[str, Any]]:
@@ -181,7 +174,7 @@ def test_failed_replay_fails(archive: EventArchive, monkeypatch: pytest.MonkeyPa
 def test_long_replay_renews_lease(archive: EventArchive, monkeypatch: pytest.MonkeyPatch) -> None:
     states = iter(["STARTING", "RUNNING", "RUNNING", "COMPLETED"])
     monkeypatch.setattr(EventsBackend, "describe_replay", lambda *_: {"State": next(states)})
-    monkeypatch.setattr(archived_events, "RENEWAL", 0)
+    monkeypatch.setattr(archive_module, "RENEWAL", 0)
     calls = AwsFaults(monkeypatch)
 
     result = archive.receiver.run("show", "evt_1")

@@ -2,22 +2,13 @@
 
 import json
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from moto.cloudwatch.models import cloudwatch_backends
 
 from cli.tests.support.aws_calls import AwsFaults
 from cli.tests.support.deployed_receiver import STACK, DeployedReceiver
-from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
-
-
-@pytest.fixture(autouse=True)
-def no_old_metrics(receiver: DeployedReceiver) -> Iterator[None]:
-    yield
-    cloudwatch_backends[ACCOUNT][REGION].metric_data.clear()
 
 
 def status(receiver: DeployedReceiver) -> dict[str, Any]:
@@ -81,7 +72,6 @@ def test_dead_letters_are_counted(receiver: DeployedReceiver) -> None:
     sqs.send_message(QueueUrl=url, MessageBody="{}")
 
     assert status(receiver)["dead_letters"]["OnCallDeadLetters"] == 1
-    sqs.purge_queue(QueueUrl=url)
 
 
 def test_denied_reading_does_not_hide_others(receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,7 @@ from typing import Any, Final
 import pytest
 
 from openai_webhooks_cli import samples
-from openai_webhooks_cli.aws.dead_letters import DeadLetterQueue
-from openai_webhooks_cli.aws.letters import read_letter
+from openai_webhooks_cli.aws.dead_letters import DeadLetterQueue, read_dead_letter
 from openai_webhooks_cli.aws.rules import Rule, Target
 
 FUNCTION: Final = "arn:aws:lambda:eu-central-1:123456789012:function:on-batch"
@@ -55,7 +54,7 @@ def record(function: str, payload: Any = EVENT, **fields: Any) -> dict[str, Any]
 def test_letter_of_eventbridge_names_rule_and_error() -> None:
     attributes = {"RULE_ARN": RULE, "ERROR_CODE": "NO_PERMISSIONS", "ERROR_MESSAGE": "not allowed"}
 
-    letter = read_letter(message(BODY, **attributes), QUEUE, [rule(target())])
+    letter = read_dead_letter(message(BODY, **attributes), QUEUE, [rule(target())])
 
     assert (letter.form, letter.origin, letter.rules) == ("eventbridge", "batches", ("batches",))
     assert letter.error == "NO_PERMISSIONS: not allowed"
@@ -79,7 +78,7 @@ def test_letter_of_eventbridge_goes_to_targets_of_its_rule(
 ) -> None:
     on_bus = rule(target(), target(OTHER), target(f"{OTHER}-without", queue=None))
 
-    letter = read_letter(message(EVENT, **{"RULE_ARN": RULE, "ERROR_CODE": "X"} | attributes), QUEUE, [on_bus])
+    letter = read_dead_letter(message(EVENT, **{"RULE_ARN": RULE, "ERROR_CODE": "X"} | attributes), QUEUE, [on_bus])
 
     assert letter.targets == targets
 
@@ -98,14 +97,14 @@ def test_letter_of_eventbridge_goes_to_targets_of_its_rule(
 def test_record_of_lambda_goes_to_target_of_rule(failed: str, targeted: list[str], expected: list[str]) -> None:
     rules = [rule(target(arn), name=f"rule-{number}") for number, arn in enumerate(targeted)]
 
-    letter = read_letter(message(record(failed)), QUEUE, rules)
+    letter = read_dead_letter(message(record(failed)), QUEUE, rules)
 
     assert letter.form == "lambda record"
     assert [found.arn for found in letter.targets] == expected
 
 
 def test_record_of_lambda_names_function_and_error() -> None:
-    letter = read_letter(message(record(f"{FUNCTION}:$LATEST")), QUEUE, [rule(target())])
+    letter = read_dead_letter(message(record(f"{FUNCTION}:$LATEST")), QUEUE, [rule(target())])
 
     assert letter.origin == "on-batch:$LATEST"
     assert letter.rules == ("batches",)
@@ -115,14 +114,14 @@ def test_record_of_lambda_names_function_and_error() -> None:
 
 @pytest.mark.parametrize("response", [None, "text", [], {}], ids=str)
 def test_record_without_error_of_function_has_condition(response: Any) -> None:
-    letter = read_letter(message(record(FUNCTION, responsePayload=response)), QUEUE, [rule(target())])
+    letter = read_dead_letter(message(record(FUNCTION, responsePayload=response)), QUEUE, [rule(target())])
 
     assert letter.error == "RetriesExhausted"
 
 
 @pytest.mark.parametrize("payload", [EVENT, {"name": "Zoë ☃ 😀"}, ["transformed"], "text", None, 12345678901234567890])
 def test_record_keeps_payload(payload: Any) -> None:
-    letter = read_letter(message(record(FUNCTION, payload)), QUEUE, [rule(target())])
+    letter = read_dead_letter(message(record(FUNCTION, payload)), QUEUE, [rule(target())])
 
     assert json.loads(letter.payload) == payload
     assert letter.event == (EVENT if payload is EVENT else {})
@@ -140,7 +139,7 @@ def test_event_of_lambda_goes_to_only_function_of_queue(
     attributes = {"RequestID": "1", "ErrorCode": "200", "ErrorMessage": "KeyError"}
     rules = [rule(target(arn), name=arn.rpartition(":")[2]) for arn in (FUNCTION, OTHER)]
 
-    letter = read_letter(message(BODY, **attributes), QUEUE._replace(functions=functions), rules)
+    letter = read_dead_letter(message(BODY, **attributes), QUEUE._replace(functions=functions), rules)
 
     assert (letter.form, letter.error, letter.payload) == ("lambda event", "200: KeyError", BODY)
     assert letter.targets == targets
@@ -163,7 +162,7 @@ def test_event_of_lambda_goes_to_only_function_of_queue(
     ],
 )
 def test_other_message_is_unknown(body: str) -> None:
-    letter = read_letter(message(body), QUEUE, [rule(target())])
+    letter = read_dead_letter(message(body), QUEUE, [rule(target())])
 
     assert (letter.form, letter.payload, letter.targets, letter.event) == ("unknown", "", (), {})
     assert letter.fields["body"] == body
@@ -171,7 +170,7 @@ def test_other_message_is_unknown(body: str) -> None:
 
 
 def test_title_has_no_control_characters() -> None:
-    letter = read_letter(message({**EVENT, "detail-type": "\x1b[31m\u202e"}, RULE_ARN=RULE), QUEUE, [])
+    letter = read_dead_letter(message({**EVENT, "detail-type": "\x1b[31m\u202e"}, RULE_ARN=RULE), QUEUE, [])
 
     assert letter.event["detail-type"] == "\x1b[31m\u202e"
     assert not {"\x1b", "\u202e"} & set(letter.title)

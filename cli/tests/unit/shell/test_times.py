@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from openai_webhooks_cli.aws.archive import Archive, parse_duration, parse_time
+from openai_webhooks_cli.aws.archive import Archive
 from openai_webhooks_cli.shell.errors import CannotRun
+from openai_webhooks_cli.shell.times import parse_duration, parse_time
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 

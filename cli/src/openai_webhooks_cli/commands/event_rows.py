@@ -2,20 +2,17 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.text import Text
 
-from openai_webhooks_cli.aws.tap import Received
+from openai_webhooks import CATALOG
+from openai_webhooks_cli.aws.tap import Received, event_id
 from openai_webhooks_cli.commands.forwarding import Answer
-from openai_webhooks_cli.shell.output import printable
-
-
-def event_id(event: Mapping[str, Any]) -> str:
-    """Return OpenAI's id of an event, or "-"."""
-    detail = event.get("detail")
-    return printable(str(detail.get("id", "-")) if isinstance(detail, dict) else "-", 64)
+from openai_webhooks_cli.shell.next_command import without_stack
+from openai_webhooks_cli.shell.output import Output
+from openai_webhooks_cli.shell.printable import printable
+from openai_webhooks_cli.shell.times import age, clock
 
 
 def event_row(event: Mapping[str, Any], message: Received, received_at: float) -> Text:
@@ -24,8 +21,8 @@ def event_row(event: Mapping[str, Any], message: Received, received_at: float) -
     created_at = detail.get("created_at") if isinstance(detail, dict) else None
     ages = []
     if isinstance(created_at, int) and 0 < created_at < 1 << 40:
-        ages.append(f"{_age(received_at - created_at)} after OpenAI")
-    ages.append(f"{_age(received_at - message.sent_at)} after the bus")
+        ages.append(f"{age(received_at - created_at)} after OpenAI")
+    ages.append(f"{age(received_at - message.sent_at)} after the bus")
     if "replay-name" in event:
         ages = ["replayed"]
     return Text.assemble(
@@ -35,6 +32,11 @@ def event_row(event: Mapping[str, Any], message: Received, received_at: float) -
         f"  {event_id(event)}  ",
         (", ".join(ages), "dim"),
     )
+
+
+def event_fields(message: Received) -> dict[str, Any]:
+    """Return an event in the form of --json."""
+    return {"event": message.event} if message.event else {"body": message.body}
 
 
 def answer_row(answer: Answer, suffix: str) -> Text:
@@ -56,27 +58,18 @@ def answer_fields(answers: Sequence[Answer]) -> list[dict[str, Any]]:
 def details(message: Received) -> str:
     """Return an event as formatted JSON."""
     try:
-        # In ASCII no character can act on the terminal.
-        return json.dumps(json.loads(message.body), indent=2)
+        return formatted(json.loads(message.body))
     except (ValueError, RecursionError):
         return printable(message.body, 10_000)
 
 
-def _age(seconds: float) -> str:
-    seconds = max(0.0, seconds)
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+def formatted(value: Any) -> str:
+    """Return a value in JSON for people. It is in ASCII, so no character can act on the terminal."""
+    return json.dumps(value, indent=2)
 
 
-def clock(seconds: float, *, milliseconds: bool = False) -> str:
-    """Return a time, given in Unix seconds, on the user's clock."""
-    moment = datetime.fromtimestamp(seconds).astimezone()
-    return f"{moment:%H:%M:%S}" + (f".{moment.microsecond // 1000:03}" if milliseconds else "")
-
-
-def iso_time(seconds: float) -> str:
-    """Return a time, given in Unix seconds, in ISO 8601."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+def warn_of_unknown(output: Output, types: Sequence[str]) -> None:
+    """Warn of types that the user typed and that the catalog does not have."""
+    for event_type in types:
+        if not event_type.endswith("*") and event_type not in CATALOG:
+            output.warning(f"{event_type} is not a known event type. To list them: {without_stack('events')}")
