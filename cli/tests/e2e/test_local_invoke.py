@@ -40,7 +40,7 @@ def test_event_file_is_published(file: Path, invoked: dict[Path, Invoked], bus: 
 @pytest.mark.parametrize(
     ("event_type", "subscribers"),
     [
-        ("response.completed", "OnResponseCompleted"),
+        ("batch.completed", "OnBatch"),
         ("batch.failed", "OnBatch, OnFailure"),
         ("video.completed", "no subscriber"),
     ],

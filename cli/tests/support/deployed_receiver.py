@@ -23,10 +23,10 @@ from typer.testing import CliRunner, Result
 
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.aws.stack import Session, Stack, find_stack
+from openai_webhooks_cli.local.local_system import RECEIVER, SUBSCRIBER
 from openai_webhooks_cli.local.moto_aws import LAMBDA_ENVIRONMENT, MotoAws
 from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
 from openai_webhooks_cli.main import app
-from tests.support.paths import ROOT
 
 STACK: Final = "openai-webhooks"
 ENVIRONMENT: Final = {
@@ -43,12 +43,12 @@ ENVIRONMENT: Final = {
 
 
 class DeployedReceiver:
-    """The receiver and the example subscriber, as CloudFormation deployed them, and their AWS."""
+    """The receiver and the command's subscribers, as CloudFormation deployed them, and their AWS."""
 
     def __init__(self, aws: MotoAws) -> None:
         self.aws = aws
-        self.receiver = aws.deploy(ROOT / "template.yaml", STACK)
-        self.subscriber = aws.deploy(ROOT / "examples/subscriber/template.yaml", f"{STACK}-subscriber")
+        self.receiver = aws.deploy(RECEIVER, STACK)
+        self.subscriber = aws.deploy(SUBSCRIBER, f"{STACK}-subscriber")
         self.bus = self.receiver.outputs["EventBusName"]
         self.secret_arn = self.receiver.outputs["SigningSecretArn"]
         self._saved = [

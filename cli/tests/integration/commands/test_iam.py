@@ -142,7 +142,7 @@ def archive_event(world: World) -> None:
 
 
 def put_dead_letters(world: World) -> None:
-    world.subscriber.add_rule("to-queue", f"arn:aws:sqs:{REGION}:{ACCOUNT}:OnCallFunctionInbox")
+    world.subscriber.add_rule("to-queue", f"arn:aws:sqs:{REGION}:{ACCOUNT}:OnFailureFunctionInbox")
     for rule in ("orders", "to-queue", "removed"):
         world.subscriber.add_letter(rule)
 

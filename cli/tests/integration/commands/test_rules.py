@@ -49,7 +49,7 @@ def test_every_known_type_is_listed_with_its_rules(receiver: DeployedReceiver) -
         "batch.completed": ["OnBatch"],
         "batch.expired": ["OnBatch"],
         "batch.failed": ["OnBatch", "OnFailure"],
-        "realtime.call.incoming": ["OnCall"],
+        "realtime.call.incoming": [],
     }
     assert found["safety.alert.created"] == []
 
@@ -96,12 +96,7 @@ def test_sessions_are_not_subscribers(receiver: DeployedReceiver) -> None:
     found = matches(receiver)
 
     tap.close()
-    assert {name for names in found.values() for name in names} == {
-        "OnBatch",
-        "OnCall",
-        "OnFailure",
-        "OnResponseCompleted",
-    }
+    assert {name for names in found.values() for name in names} == {"OnBatch", "OnFailure"}
 
 
 @pytest.mark.parametrize("form", ["of OpenAI", "of the bus", "of API Gateway"])

@@ -68,10 +68,10 @@ def test_counts_are_those_of_receiver(receiver: DeployedReceiver) -> None:
 
 def test_dead_letters_are_counted(receiver: DeployedReceiver) -> None:
     sqs = receiver.client("sqs")
-    url = sqs.get_queue_url(QueueName="OnCallDeadLetters")["QueueUrl"]
+    url = sqs.get_queue_url(QueueName="OnFailureDeadLetters")["QueueUrl"]
     sqs.send_message(QueueUrl=url, MessageBody="{}")
 
-    assert status(receiver)["dead_letters"]["OnCallDeadLetters"] == 1
+    assert status(receiver)["dead_letters"]["OnFailureDeadLetters"] == 1
 
 
 def test_denied_reading_does_not_hide_others(receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
