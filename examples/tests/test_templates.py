@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from examples.tests.support.templates import EXAMPLES, as_list, event_rules
-from openai_webhooks_cli.local.openai_api import API_KEY
+from openai_webhooks_cli.local.openai_stand_in import API_KEY
 from tests.support.paths import ROOT
 from tests.support.templates import RECEIVER, Stack, deduplication_hours
 

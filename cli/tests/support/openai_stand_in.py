@@ -1,4 +1,4 @@
-"""A stand-in for OpenAI's API for webhook endpoints, on the loopback address.
+"""The stand-in for OpenAI's API, with webhook endpoints.
 
 The real SDK talks to it: set OPENAI_BASE_URL to its `base_url`, and OPENAI_API_KEY to its `api_key`.
 """
@@ -9,42 +9,40 @@ import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import requests
 from standardwebhooks import Webhook
 from werkzeug import Request, Response
-from werkzeug.exceptions import HTTPException
-from werkzeug.routing import Map, Rule
+from werkzeug.routing import Rule
 
 from openai_webhooks import CATALOG
 from openai_webhooks_cli import samples
-from openai_webhooks_cli.local import wsgi_server
-from openai_webhooks_cli.local.openai_api import RefusedError, error_answer
+from openai_webhooks_cli.local.openai_stand_in import ROUTES, OpenAIRequest, OpenAIStandIn, RefusedError
 
 HANG_UP: Final = 0
 """A fault: the request takes effect, and its answer gets lost."""
 
-_ROUTES: Final = Map(
-    [
-        Rule("/v1/webhook_event_types", methods=["GET"], endpoint="event_types"),
-        Rule("/v1/webhook_endpoints", methods=["GET"], endpoint="list"),
-        Rule("/v1/webhook_endpoints", methods=["POST"], endpoint="create"),
-        Rule("/v1/webhook_endpoints/<id>", methods=["GET"], endpoint="retrieve"),
-        Rule("/v1/webhook_endpoints/<id>", methods=["POST"], endpoint="update"),
-        Rule("/v1/webhook_endpoints/<id>", methods=["DELETE"], endpoint="delete"),
-        Rule("/v1/webhook_endpoints/<id>/rotate_secret", methods=["POST"], endpoint="rotate"),
-        Rule("/v1/webhook_endpoints/<id>/test", methods=["POST"], endpoint="test"),
-    ]
+_ROUTES: Final = (
+    Rule("/v1/webhook_event_types", methods=["GET"], endpoint="event_types"),
+    Rule("/v1/webhook_endpoints", methods=["GET"], endpoint="list"),
+    Rule("/v1/webhook_endpoints", methods=["POST"], endpoint="create"),
+    Rule("/v1/webhook_endpoints/<id>", methods=["GET"], endpoint="retrieve"),
+    Rule("/v1/webhook_endpoints/<id>", methods=["POST"], endpoint="update"),
+    Rule("/v1/webhook_endpoints/<id>", methods=["DELETE"], endpoint="delete"),
+    Rule("/v1/webhook_endpoints/<id>/rotate_secret", methods=["POST"], endpoint="rotate"),
+    Rule("/v1/webhook_endpoints/<id>/test", methods=["POST"], endpoint="test"),
 )
 
 
-class OpenAIStandIn:
-    """Endpoints in memory. Test deliveries go to `route(url)`, and are signed with `standardwebhooks`.
+class EndpointsStandIn(OpenAIStandIn):
+    """The stand-in for OpenAI, with webhook endpoints in memory.
 
-    It starts on construction and stops at the end of the `with` statement. `on_request` is called with the name of
-    each action, before the action takes effect.
+    Test deliveries go to `route(url)`, and are signed with `standardwebhooks`. `before_action` is called with the name
+    of each action, before the action takes effect.
     """
+
+    routes = (*ROUTES, *_ROUTES)
 
     def __init__(
         self,
@@ -52,30 +50,26 @@ class OpenAIStandIn:
         *,
         api_key: str = "sk-test",
         event_types: list[str] | None = None,
-        on_request: Callable[[str], None] = lambda _: None,
+        before_action: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.api_key = api_key
         self.event_types = list(CATALOG) if event_types is None else event_types
         self.endpoints: dict[str, dict[str, Any]] = {}
         self.secrets: dict[str, list[str]] = {}
         """The valid signing secrets by endpoint, the newest first. Test deliveries are signed with the first."""
-        self.actions: list[str] = []
         self.faults: dict[str, list[tuple[int, str]]] = {}
         """By action: the status codes and messages of the next answers. See `fail`."""
-        self.answers: dict[str, str] = {}
+        self.bodies: dict[str, str] = {}
         """By action: bodies that replace the answers."""
         self.mask: Callable[[str], str | None] = lambda secret: f"whsec_…{secret[-6:]}"
         """Makes the hint of a secret."""
-        self.on_request = on_request
+        self.before_action = before_action
         self._route = route
-        self._server = wsgi_server.start(Request.application(self._respond))
-        self.base_url = f"http://{self._server.host}:{self._server.port}/v1"
+        super().__init__(api_key=api_key)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        wsgi_server.stop(self._server)
+    @property
+    def actions(self) -> list[str]:
+        """The actions that were requested with a valid key."""
+        return [request.action for request in self.requests]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -169,29 +163,20 @@ class OpenAIStandIn:
         if not fields["event_types"] or not set(fields["event_types"]) <= set(self.event_types):
             raise RefusedError(400, "Invalid 'event_types'.")
 
-    def _respond(self, request: Request) -> Response:
-        try:
-            action, values = _ROUTES.bind_to_environ(request.environ).match()
-            self.on_request(action)
-            self.actions.append(action)
-            self._authorize(request)
-            is_lost = self._take_fault(action) == HANG_UP
-            answer = self._act(action, values.get("id", ""), request)
-        except RefusedError as error:
-            refusal = error_answer(*error.args)
-            refusal.headers["x-should-retry"] = "false"  # so that tests do not wait for the SDK's retries
-            return refusal
-        except (HTTPException, KeyError):
-            return error_answer(404, "No such webhook endpoint.")
+    def _act(self, request: OpenAIRequest, http: Request) -> Response:
+        if request.action not in {rule.endpoint for rule in _ROUTES}:
+            return super()._act(request, http)
+        self.before_action(request.action)
+        is_lost = self._take_fault(request.action) == HANG_UP
+        answer = self._act_on_endpoint(request, http)
         if is_lost:
-            request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-        body = self.answers.get(action, json.dumps(answer))
-        return Response(body, content_type="application/json")
+            http.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        return Response(self.bodies.get(request.action, json.dumps(answer)), content_type="application/json")
 
-    def _authorize(self, request: Request) -> None:
-        key = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if key != self.api_key:
-            raise RefusedError(401, f"Incorrect API key provided: {key[:8]}***.")
+    def _refuse(self, status: int, message: str) -> Response:
+        answer = super()._refuse(status, message)
+        answer.headers["x-should-retry"] = "false"  # so that tests do not wait for the SDK's retries
+        return answer
 
     def _take_fault(self, action: str) -> int | None:
         if not self.faults.get(action):
@@ -201,16 +186,16 @@ class OpenAIStandIn:
             raise RefusedError(status, message)
         return status
 
-    def _act(self, action: str, endpoint_id: str, request: Request) -> dict[str, Any]:
-        fields = json.loads(request.get_data() or "{}")
+    def _act_on_endpoint(self, request: OpenAIRequest, http: Request) -> dict[str, Any]:
+        fields = request.body or {}
         actions: dict[str, Callable[[], dict[str, Any]]] = {
             "event_types": lambda: {"object": "list", "data": self.event_types},
-            "list": lambda: self._list(request.args.get("after"), int(request.args.get("limit", 20))),
+            "list": lambda: self._list(http.args.get("after"), int(http.args.get("limit", 20))),
             "create": lambda: self.create(fields),
-            "retrieve": lambda: self.endpoints[endpoint_id],
-            "update": lambda: self._update(endpoint_id, fields),
-            "rotate": lambda: self.rotate(endpoint_id, fields),
-            "delete": lambda: self._delete(endpoint_id),
-            "test": lambda: self._test(endpoint_id, fields["event_type"]),
+            "retrieve": lambda: self.endpoints[request.id],
+            "update": lambda: self._update(request.id, fields),
+            "rotate": lambda: self.rotate(request.id, fields),
+            "delete": lambda: self._delete(request.id),
+            "test": lambda: self._test(request.id, fields["event_type"]),
         }
-        return actions[action]()
+        return actions[request.action]()

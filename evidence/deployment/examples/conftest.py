@@ -11,7 +11,7 @@ import pytest
 
 from evidence.deployment.ministack import Deployed, Ministack, built_checkout, ministack
 from openai_webhooks_cli import samples
-from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI
+from openai_webhooks_cli.local.openai_stand_in import API_KEY, OpenAIStandIn
 
 SECRET = samples.new_secret()
 
@@ -24,8 +24,8 @@ def aws() -> Iterator[Ministack]:
 
 
 @pytest.fixture(scope="session")
-def openai() -> Iterator[LocalOpenAI]:
-    with LocalOpenAI() as running:
+def openai() -> Iterator[OpenAIStandIn]:
+    with OpenAIStandIn() as running:
         yield running
 
 
@@ -42,7 +42,9 @@ def receiver(aws: Ministack, checkout: Path) -> Deployed:
 
 
 @pytest.fixture(scope="session")
-def deploy_example(aws: Ministack, checkout: Path, receiver: Deployed, openai: LocalOpenAI) -> Callable[..., Deployed]:
+def deploy_example(
+    aws: Ministack, checkout: Path, receiver: Deployed, openai: OpenAIStandIn
+) -> Callable[..., Deployed]:
     """Return a function that builds and deploys an example, by the name of its folder, and returns its stack.
 
     Its other arguments are parameters of the template.

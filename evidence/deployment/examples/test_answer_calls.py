@@ -18,7 +18,7 @@ from werkzeug import Response
 from cli.tests.support.signed_delivery import Delivery, new_delivery
 from evidence.deployment.ministack import Deployed
 from openai_webhooks_cli import samples
-from openai_webhooks_cli.local.openai_api import LocalOpenAI, OpenAIRequest
+from openai_webhooks_cli.local.openai_stand_in import OpenAIStandIn, OpenAIRequest
 from tests.e2e.examples.conftest import SECRET
 from tests.support.background import wait_until
 
@@ -38,13 +38,13 @@ def stack(deploy_example: Callable[..., Deployed]) -> Deployed:
 
 
 @pytest.fixture(autouse=True)
-def usual_answers(openai: LocalOpenAI) -> Iterator[None]:
+def usual_answers(openai: OpenAIStandIn) -> Iterator[None]:
     usual = openai.on_request
     yield
     openai.on_request = usual
 
 
-def incoming_call(openai: LocalOpenAI, caller: str = NUMBER) -> dict[str, Any]:
+def incoming_call(openai: OpenAIStandIn, caller: str = NUMBER) -> dict[str, Any]:
     """Let a call ring. Return OpenAI's event."""
     event = samples.sample("realtime.call.incoming", created_at=int(time.time()), event_id=samples.new_id("evt_"))
     headers = [{"name": "From", "value": f'"Alice" <sip:{caller}@sip.example.com>;tag=a6c85cf'}]
@@ -57,11 +57,11 @@ def delivery_of(event: dict[str, Any]) -> Delivery:
     return new_delivery(event["type"], secret=SECRET, body=samples.encode(event))
 
 
-def requests(openai: LocalOpenAI, event: dict[str, Any]) -> list[OpenAIRequest]:
+def requests(openai: OpenAIStandIn, event: dict[str, Any]) -> list[OpenAIRequest]:
     return [request for request in openai.requests if request.id == event["data"]["call_id"]]
 
 
-def answer(openai: LocalOpenAI, receiver: Deployed, event: dict[str, Any]) -> tuple[OpenAIRequest, float]:
+def answer(openai: OpenAIStandIn, receiver: Deployed, event: dict[str, Any]) -> tuple[OpenAIRequest, float]:
     """Deliver a call, and wait for the answer. Return the answer, and the seconds from the delivery to it."""
     delivery = delivery_of(event)
     delivered_at = time.time()
@@ -82,7 +82,7 @@ CALLERS: Final = {
 
 @pytest.mark.parametrize(("caller", "action", "body"), CALLERS.values(), ids=CALLERS)
 def test_call_is_answered(
-    stack: Deployed, receiver: Deployed, openai: LocalOpenAI, caller: str, action: str, body: Any
+    stack: Deployed, receiver: Deployed, openai: OpenAIStandIn, caller: str, action: str, body: Any
 ) -> None:
     event = incoming_call(openai, caller)
 
@@ -94,7 +94,7 @@ def test_call_is_answered(
     assert not [line for line in stack.log("FunctionsLog") if "415555" in line or "Alice" in line]
 
 
-def test_copies_are_answered_once(stack: Deployed, receiver: Deployed, openai: LocalOpenAI) -> None:
+def test_copies_are_answered_once(stack: Deployed, receiver: Deployed, openai: OpenAIStandIn) -> None:
     event, last, before = incoming_call(openai), incoming_call(openai), invocations(stack)
 
     # Each delivery has a webhook-id of its own, so the receiver publishes all of them.
@@ -105,7 +105,7 @@ def test_copies_are_answered_once(stack: Deployed, receiver: Deployed, openai: L
     assert len(requests(openai, event)) == 1
 
 
-def test_unanswered_call_reaches_dead_letters(stack: Deployed, receiver: Deployed, openai: LocalOpenAI) -> None:
+def test_unanswered_call_reaches_dead_letters(stack: Deployed, receiver: Deployed, openai: OpenAIStandIn) -> None:
     openai.on_request = lambda _: Response(status=500)
     event = incoming_call(openai)
     sqs, queue = stack.aws.client("sqs"), stack.id_of("AnswerCallDeadLetters")
@@ -117,7 +117,7 @@ def test_unanswered_call_reaches_dead_letters(stack: Deployed, receiver: Deploye
     assert len(requests(openai, event)) == 2  # the SDK's two attempts, in one invocation
 
 
-def test_call_is_answered_within_a_second(stack: Deployed, receiver: Deployed, openai: LocalOpenAI) -> None:
+def test_call_is_answered_within_a_second(stack: Deployed, receiver: Deployed, openai: OpenAIStandIn) -> None:
     cold, running = [], []
     for _ in range(3):
         receiver.start_new_instances("ReceiverFunction")
@@ -138,7 +138,7 @@ def test_call_is_answered_within_a_second(stack: Deployed, receiver: Deployed, o
     assert median(warm) < 1
 
 
-def timed(stack: Deployed, receiver: Deployed, openai: LocalOpenAI, *, cold_start: bool) -> float:
+def timed(stack: Deployed, receiver: Deployed, openai: OpenAIStandIn, *, cold_start: bool) -> float:
     """Return the seconds from a delivery to the answer of a function that starts for it, or runs already."""
     event = incoming_call(openai)
     _, seconds = answer(openai, receiver, event)

@@ -21,7 +21,7 @@ from examples.tests.support.example_functions import delivered
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.local.function_pool import Function, FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.moto_aws import LAMBDA_ENVIRONMENT
-from openai_webhooks_cli.local.openai_api import LocalOpenAI
+from openai_webhooks_cli.local.openai_stand_in import OpenAIStandIn
 from tests.e2e.examples.conftest import SECRET
 from tests.support.background import wait_until
 from tests.support.paths import ROOT
@@ -90,7 +90,7 @@ def pool(aws: Ministack, stack: Deployed, bucket: str, tmp_path: Path) -> Iterat
 def test_delivery_is_stored_and_announced(
     aws: Ministack,
     receiver: Deployed,
-    openai: LocalOpenAI,
+    openai: OpenAIStandIn,
     bucket: str,
     queue: str,
     status: str,
@@ -111,7 +111,7 @@ def test_delivery_is_stored_and_announced(
 
 
 def test_failed_batch_is_not_handled(
-    aws: Ministack, receiver: Deployed, openai: LocalOpenAI, stack: Deployed, queue: str
+    aws: Ministack, receiver: Deployed, openai: OpenAIStandIn, stack: Deployed, queue: str
 ) -> None:
     for status in ("failed", "expired"):
         openai.add_batch(f"batch_{status}", status=status, output=None, errors=None)
@@ -123,7 +123,7 @@ def test_failed_batch_is_not_handled(
 
 
 def test_event_of_missing_file_reaches_dead_letters(
-    aws: Ministack, receiver: Deployed, openai: LocalOpenAI, stack: Deployed
+    aws: Ministack, receiver: Deployed, openai: OpenAIStandIn, stack: Deployed
 ) -> None:
     openai.add_batch("batch_gone", output=b"", errors=None)
     del openai.files[openai.batches["batch_gone"]["output_file_id"]]
@@ -136,7 +136,7 @@ def test_event_of_missing_file_reaches_dead_letters(
 
 
 def test_copy_whose_upload_is_completed_fails_and_retry_finds_file(
-    aws: Ministack, openai: LocalOpenAI, bucket: str, pool: FunctionPool, monkeypatch: pytest.MonkeyPatch
+    aws: Ministack, openai: OpenAIStandIn, bucket: str, pool: FunctionPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # moto answers UploadPart of a completed upload with 500, so this test is not among the integration tests.
     results = random.Random(2).randbytes(2 * PART + 1)
@@ -167,7 +167,7 @@ def test_copy_whose_upload_is_completed_fails_and_retry_finds_file(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="It reads /proc")
 def test_memory_does_not_grow_with_results(
-    aws: Ministack, openai: LocalOpenAI, bucket: str, pool: FunctionPool, tmp_path: Path
+    aws: Ministack, openai: OpenAIStandIn, bucket: str, pool: FunctionPool, tmp_path: Path
 ) -> None:
     peaks = {}
     for size in (50 * MB, 500 * MB):

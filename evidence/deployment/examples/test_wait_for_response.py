@@ -12,7 +12,7 @@ import pytest
 from cli.tests.support.signed_delivery import new_delivery
 from evidence.deployment.ministack import Deployed
 from openai_webhooks_cli import samples
-from openai_webhooks_cli.local.openai_api import LocalOpenAI
+from openai_webhooks_cli.local.openai_stand_in import OpenAIStandIn
 from tests.e2e.examples.conftest import SECRET
 from tests.support.background import wait_until
 
@@ -41,7 +41,7 @@ class Execution:
         return {} if described["status"] == "RUNNING" else described
 
 
-def start(stack: Deployed, openai: LocalOpenAI) -> Execution:
+def start(stack: Deployed, openai: OpenAIStandIn) -> Execution:
     """Start an execution, and wait until its response is recorded."""
     marker = uuid4().hex
     started = stack.aws.client("stepfunctions").start_execution(
@@ -55,7 +55,7 @@ def start(stack: Deployed, openai: LocalOpenAI) -> Execution:
     return Execution(stack, started["executionArn"], openai.responses[response_id])
 
 
-def end_response(execution: Execution, openai: LocalOpenAI, receiver: Deployed, status: str) -> None:
+def end_response(execution: Execution, openai: OpenAIStandIn, receiver: Deployed, status: str) -> None:
     """End the response, and deliver the event as OpenAI does."""
     openai.end_response(execution.response["id"], status)
     event = samples.sample(f"response.{status}", created_at=1_750_861_210, event_id=samples.new_id("evt_"))
@@ -69,7 +69,7 @@ def stack(deploy_example: Callable[..., Deployed]) -> Deployed:
     return deploy_example(EXAMPLE)
 
 
-def test_execution_returns_completed_response(stack: Deployed, openai: LocalOpenAI, receiver: Deployed) -> None:
+def test_execution_returns_completed_response(stack: Deployed, openai: OpenAIStandIn, receiver: Deployed) -> None:
     execution = start(stack, openai)
 
     end_response(execution, openai, receiver, "completed")
@@ -84,7 +84,7 @@ def test_execution_returns_completed_response(stack: Deployed, openai: LocalOpen
     }
 
 
-def test_execution_fails_with_openais_reason(stack: Deployed, openai: LocalOpenAI, receiver: Deployed) -> None:
+def test_execution_fails_with_openais_reason(stack: Deployed, openai: OpenAIStandIn, receiver: Deployed) -> None:
     execution = start(stack, openai)
 
     end_response(execution, openai, receiver, "failed")
@@ -94,7 +94,7 @@ def test_execution_fails_with_openais_reason(stack: Deployed, openai: LocalOpenA
     assert result["cause"] == f"{error['code']}: {error['message']}"
 
 
-def test_stopped_execution_cancels_its_response(stack: Deployed, openai: LocalOpenAI) -> None:
+def test_stopped_execution_cancels_its_response(stack: Deployed, openai: OpenAIStandIn) -> None:
     execution = start(stack, openai)
 
     execution.stop()
@@ -103,7 +103,7 @@ def test_stopped_execution_cancels_its_response(stack: Deployed, openai: LocalOp
     assert execution.result()["status"] == "ABORTED"
 
 
-def test_timed_out_execution_cancels_its_response(stack: Deployed, checkout: Path, openai: LocalOpenAI) -> None:
+def test_timed_out_execution_cancels_its_response(stack: Deployed, checkout: Path, openai: OpenAIStandIn) -> None:
     # The last test, because it updates the stack.
     parameters = {"OpenAIBaseUrl": openai.base_url, "ResponseTimeoutSeconds": "2"}
     execution = start(stack.aws.deploy(stack.name, checkout / "examples" / EXAMPLE, **parameters), openai)

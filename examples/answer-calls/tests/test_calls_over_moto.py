@@ -17,7 +17,7 @@ from examples.tests.support.example_functions import aws_client, create_table, d
 from examples.tests.support.templates import EXAMPLES
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool
-from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI, OpenAIRequest, RefusedError
+from openai_webhooks_cli.local.openai_stand_in import API_KEY, OpenAIStandIn, OpenAIRequest, RefusedError
 from tests.support.background import wait_until
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.moto_stack import moto_server, reset
@@ -35,7 +35,7 @@ class Calls:
     """The function, and OpenAI, to which the calls come in."""
 
     pool: FunctionPool
-    openai: LocalOpenAI
+    openai: OpenAIStandIn
     output: list[str] = field(default_factory=list)
     """Everything that the function wrote or raised."""
 
@@ -79,20 +79,20 @@ def aws() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def local_openai() -> Iterator[LocalOpenAI]:
-    with LocalOpenAI() as running:
+def local_openai() -> Iterator[OpenAIStandIn]:
+    with OpenAIStandIn() as running:
         yield running
 
 
 @pytest.fixture
-def openai(local_openai: LocalOpenAI) -> Iterator[LocalOpenAI]:
+def openai(local_openai: OpenAIStandIn) -> Iterator[OpenAIStandIn]:
     normal = local_openai.on_request
     yield local_openai
     local_openai.on_request = normal
 
 
 @pytest.fixture(scope="module")
-def start(aws: str, local_openai: LocalOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+def start(aws: str, local_openai: OpenAIStandIn, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """Return a function that runs the example's function, at these parameters of its template."""
     surroundings: dict[str, Any] = {
         "aws_url": aws,
@@ -111,7 +111,7 @@ def pool(start: Callable[..., Any]) -> Iterator[FunctionPool]:
 
 
 @pytest.fixture
-def calls(pool: FunctionPool, openai: LocalOpenAI) -> Iterator[Calls]:
+def calls(pool: FunctionPool, openai: OpenAIStandIn) -> Iterator[Calls]:
     calls = Calls(pool, openai)
     yield calls
     assert found(calls.output) == []
@@ -288,7 +288,7 @@ def test_changed_fields_fail_without_request(calls: Calls) -> None:
         assert calls.openai.calls[ringing] == "ringing", changes
 
 
-def test_list_without_numbers_answers_all_callers_alike(start: Callable[..., Any], openai: LocalOpenAI) -> None:
+def test_list_without_numbers_answers_all_callers_alike(start: Callable[..., Any], openai: OpenAIStandIn) -> None:
     default = EXAMPLES["answer-calls"].defaults.parameters["Instructions"]["Default"]
     accept = ("calls.accept", {"type": "realtime", "model": "gpt-realtime-mini", "instructions": default})
     cases: list[tuple[dict[str, str], Any]] = [
@@ -306,7 +306,7 @@ def test_list_without_numbers_answers_all_callers_alike(start: Callable[..., Any
         assert found(calls.output) == []
 
 
-def test_wrong_api_key_fails_without_showing_it(start: Callable[..., Any], openai: LocalOpenAI) -> None:
+def test_wrong_api_key_fails_without_showing_it(start: Callable[..., Any], openai: OpenAIStandIn) -> None:
     with start(AllowedCallers="*", OpenAIApiKeySecretName="another-key") as pool:
         calls = Calls(pool, openai)
         event = calls.ring()
@@ -331,7 +331,7 @@ SCHEDULED: Final = {
 }
 
 
-def test_schedule_reads_api_key_before_call(start: Callable[..., Any], openai: LocalOpenAI, aws: str) -> None:
+def test_schedule_reads_api_key_before_call(start: Callable[..., Any], openai: OpenAIStandIn, aws: str) -> None:
     store_api_key(aws, "read-key", "sk-wrong")
     secrets_manager = aws_client(aws, "secretsmanager")
     with start(AllowedCallers="*", OpenAIApiKeySecretName="read-key") as pool:
@@ -351,7 +351,7 @@ def test_schedule_reads_api_key_before_call(start: Callable[..., Any], openai: L
     assert calls.state(event) == "accept"
 
 
-def test_connection_that_died_delays_call(start: Callable[..., Any], openai: LocalOpenAI, aws: str) -> None:
+def test_connection_that_died_delays_call(start: Callable[..., Any], openai: OpenAIStandIn, aws: str) -> None:
     with ExitStack() as proxies:
         proxy_of = {
             service: proxies.enter_context(closing(FaultyProxy(aws))) for service in ("DYNAMODB", "SECRETS_MANAGER")
@@ -368,7 +368,7 @@ def test_connection_that_died_delays_call(start: Callable[..., Any], openai: Loc
     assert calls.state(event) == "accept"
 
 
-def test_missing_api_key_fails_schedule_and_call(start: Callable[..., Any], openai: LocalOpenAI) -> None:
+def test_missing_api_key_fails_schedule_and_call(start: Callable[..., Any], openai: OpenAIStandIn) -> None:
     with start(AllowedCallers="*", OpenAIApiKeySecretName="no-key") as pool:
         calls = Calls(pool, openai)
         for event in (SCHEDULED, calls.ring()):

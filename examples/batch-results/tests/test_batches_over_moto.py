@@ -18,7 +18,7 @@ from werkzeug import Response
 
 from examples.tests.support.example_functions import aws_client, delivered, started, store_api_key
 from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool, Invocation
-from openai_webhooks_cli.local.openai_api import LocalOpenAI, OpenAIRequest, RefusedError
+from openai_webhooks_cli.local.openai_stand_in import OpenAIStandIn, OpenAIRequest, RefusedError
 from tests.support.background import wait_until
 from tests.support.moto_stack import ACCOUNT, REGION, moto_server, reset
 
@@ -36,7 +36,7 @@ class Stage:
     """The function's surroundings."""
 
     aws_url: str
-    openai: LocalOpenAI
+    openai: OpenAIStandIn
     pool: FunctionPool
     logs: Path
     _queue: str
@@ -113,7 +113,7 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     logs = tmp_path_factory.mktemp("logs")
-    with moto_server() as aws_url, LocalOpenAI() as openai:
+    with moto_server() as aws_url, OpenAIStandIn() as openai:
         reset(aws_url)
         store_api_key(aws_url)
         aws_client(aws_url, "s3").create_bucket(Bucket=BUCKET)

@@ -11,7 +11,7 @@ from examples.tests.support.templates import EXAMPLES
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.local.function_pool import Function, FunctionPool
 from openai_webhooks_cli.local.moto_aws import LAMBDA_ENVIRONMENT
-from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI
+from openai_webhooks_cli.local.openai_stand_in import API_KEY, OpenAIStandIn
 from openai_webhooks_cli.local.sam_template import REGION, variables
 from openai_webhooks_subscriber.aws import CONFIG
 from tests.support.paths import ROOT
@@ -47,7 +47,7 @@ def started(
     *,
     aws_url: str,
     logs: Path,
-    openai: LocalOpenAI | None = None,
+    openai: OpenAIStandIn | None = None,
     references: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
     size: int = 1,

@@ -18,7 +18,7 @@ from moto.stepfunctions.responses import StepFunctionResponse
 from examples.tests.support.example_functions import aws_client, create_table, delivered, started, store_api_key
 from examples.tests.support.templates import EXAMPLES
 from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool
-from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI, OpenAIRequest, RefusedError
+from openai_webhooks_cli.local.openai_stand_in import API_KEY, OpenAIStandIn, OpenAIRequest, RefusedError
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.moto_stack import moto_server
 
@@ -63,7 +63,7 @@ class Tasks:
 class System:
     """The three functions, and the services that they call."""
 
-    openai: LocalOpenAI
+    openai: OpenAIStandIn
     tasks: Tasks
     starting: FunctionPool
     ending: FunctionPool
@@ -143,7 +143,7 @@ def aws_url() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def processes(aws_url: str, logs: Path) -> Iterator[System]:
     tasks = Tasks()
-    with LocalOpenAI() as openai, pytest.MonkeyPatch.context() as patch:
+    with OpenAIStandIn() as openai, pytest.MonkeyPatch.context() as patch:
         calls = {
             "send_task_heartbeat": (),
             "send_task_success": ("output",),
@@ -164,7 +164,7 @@ def processes(aws_url: str, logs: Path) -> Iterator[System]:
 
 def function(
     name: str,
-    openai: LocalOpenAI,
+    openai: OpenAIStandIn,
     aws_url: str,
     logs: Path,
     environment: Mapping[str, str] | None = None,

@@ -18,7 +18,7 @@ import openai_webhooks_cli
 from openai_webhooks_cli.local.function_pool import Function, FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.http_api import AnsweredDelivery, HttpApi
 from openai_webhooks_cli.local.moto_aws import MotoAws
-from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI, OpenAIRequest
+from openai_webhooks_cli.local.openai_stand_in import API_KEY, OpenAIStandIn, OpenAIRequest
 from openai_webhooks_cli.local.ports import listen
 from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION, TemplateError
 from openai_webhooks_cli.local.subscribers import Arrival, Subscribers
@@ -78,7 +78,7 @@ class LocalSystem:
             self.aws = MotoAws(aws_port, aws_hosts)
             parts.callback(self.aws.close)
 
-            self.openai = LocalOpenAI(seconds=RESPONSE_SECONDS, on_end=self._deliver, on_answer=on_openai_answer)
+            self.openai = OpenAIStandIn(seconds=RESPONSE_SECONDS, on_end=self._deliver, on_answer=on_openai_answer)
             parts.callback(self.openai.close)
 
             on_progress("Deploying the stacks from their templates")

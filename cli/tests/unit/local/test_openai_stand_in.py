@@ -9,23 +9,23 @@ import pytest
 from openai import OpenAI
 
 from openai_webhooks_cli import samples
-from openai_webhooks_cli.local.openai_api import API_KEY, LocalOpenAI, RefusedError
+from openai_webhooks_cli.local.openai_stand_in import API_KEY, OpenAIStandIn, RefusedError
 from tests.support.background import wait_until
 
 
 @pytest.fixture
-def local() -> Iterator[LocalOpenAI]:
-    with LocalOpenAI() as running:
+def local() -> Iterator[OpenAIStandIn]:
+    with OpenAIStandIn() as running:
         yield running
 
 
 @pytest.fixture
-def client(local: LocalOpenAI) -> Iterator[OpenAI]:
+def client(local: OpenAIStandIn) -> Iterator[OpenAI]:
     with OpenAI(base_url=local.base_url, api_key=API_KEY) as connected:
         yield connected
 
 
-def test_background_response_ends_once(local: LocalOpenAI, client: OpenAI) -> None:
+def test_background_response_ends_once(local: OpenAIStandIn, client: OpenAI) -> None:
     created = client.responses.create(model="gpt-5", input="Hello", background=True, metadata={"order": "7"})
     local.end_response(created.id)
     local.end_response(created.id, "failed")
@@ -40,7 +40,7 @@ def test_background_response_ends_once(local: LocalOpenAI, client: OpenAI) -> No
 
 def test_response_ends_after_seconds_with_event() -> None:
     events: list[tuple[str, str]] = []
-    with LocalOpenAI(seconds=0.01, on_end=lambda *event: events.append(event)) as local:
+    with OpenAIStandIn(seconds=0.01, on_end=lambda *event: events.append(event)) as local:
         created = OpenAI(base_url=local.base_url, api_key=API_KEY).responses.create(input="Hello", background=True)
         wait_until(lambda: events, "the event")
 
@@ -50,7 +50,7 @@ def test_response_ends_after_seconds_with_event() -> None:
 @pytest.mark.parametrize("status", ["failed", "incomplete", "completed"])
 def test_metadata_chooses_end_of_response(status: str) -> None:
     events: list[tuple[str, str]] = []
-    with LocalOpenAI(seconds=0.01, on_end=lambda *event: events.append(event)) as local:
+    with OpenAIStandIn(seconds=0.01, on_end=lambda *event: events.append(event)) as local:
         client = OpenAI(base_url=local.base_url, api_key=API_KEY)
         created = client.responses.create(input="Hello", background=True, metadata={"stand_in": status})
         wait_until(lambda: events, "the event")
@@ -61,7 +61,7 @@ def test_metadata_chooses_end_of_response(status: str) -> None:
 
 def test_foreground_response_has_output_and_sends_no_event() -> None:
     events: list[tuple[str, str]] = []
-    with LocalOpenAI(seconds=0, on_end=lambda *event: events.append(event)) as local:
+    with OpenAIStandIn(seconds=0, on_end=lambda *event: events.append(event)) as local:
         created = OpenAI(base_url=local.base_url, api_key=API_KEY).responses.create(input="Hello")
 
     assert created.status == "completed"
@@ -71,7 +71,7 @@ def test_foreground_response_has_output_and_sends_no_event() -> None:
 
 def test_closed_stand_in_sends_no_event() -> None:
     events: list[tuple[str, str]] = []
-    with LocalOpenAI(seconds=0.2, on_end=lambda *event: events.append(event)) as local:
+    with OpenAIStandIn(seconds=0.2, on_end=lambda *event: events.append(event)) as local:
         OpenAI(base_url=local.base_url, api_key=API_KEY).responses.create(input="Hello", background=True)
     time.sleep(0.4)
 
@@ -80,7 +80,7 @@ def test_closed_stand_in_sends_no_event() -> None:
 
 def test_cancelled_response_sends_event() -> None:
     events: list[tuple[str, str]] = []
-    with LocalOpenAI(on_end=lambda *event: events.append(event)) as local:
+    with OpenAIStandIn(on_end=lambda *event: events.append(event)) as local:
         client = OpenAI(base_url=local.base_url, api_key=API_KEY)
         created = client.responses.create(input="Hello", background=True)
         assert [client.responses.cancel(created.id).status for _ in range(2)] == ["cancelled", "cancelled"]
@@ -88,7 +88,7 @@ def test_cancelled_response_sends_event() -> None:
     assert events == [("response.cancelled", created.id)]
 
 
-def test_files_are_answered_in_ranges(local: LocalOpenAI, client: OpenAI) -> None:
+def test_files_are_answered_in_ranges(local: OpenAIStandIn, client: OpenAI) -> None:
     local.add_batch("batch_1", output=b"0123456789", errors=None)
     batch = client.batches.retrieve("batch_1")
     assert batch.output_file_id
@@ -101,7 +101,7 @@ def test_files_are_answered_in_ranges(local: LocalOpenAI, client: OpenAI) -> Non
     assert part.response.headers["content-range"] == "bytes 7-9/10"
 
 
-def test_call_is_answered_once(local: LocalOpenAI, client: OpenAI) -> None:
+def test_call_is_answered_once(local: OpenAIStandIn, client: OpenAI) -> None:
     local.calls["rtc_1"] = "ringing"
     client.realtime.calls.accept("rtc_1", type="realtime", instructions="Be kind.")
 
@@ -116,7 +116,7 @@ def test_call_is_answered_once(local: LocalOpenAI, client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize("event_type", ["response.failed", "response.incomplete", "batch.expired", "batch.failed"])
-def test_sample_event_adds_its_resource(local: LocalOpenAI, client: OpenAI, event_type: str) -> None:
+def test_sample_event_adds_its_resource(local: OpenAIStandIn, client: OpenAI, event_type: str) -> None:
     event = samples.sample(event_type, created_at=1)
     local.learn({"detail": event})
     family, _, status = event_type.partition(".")
@@ -130,13 +130,13 @@ def test_sample_event_adds_its_resource(local: LocalOpenAI, client: OpenAI, even
         assert added.incomplete_details.reason
 
 
-def test_later_sample_event_changes_resource(local: LocalOpenAI, client: OpenAI) -> None:
+def test_later_sample_event_changes_resource(local: OpenAIStandIn, client: OpenAI) -> None:
     for status in ("failed", "expired"):
         local.learn({"detail": samples.sample(f"batch.{status}", created_at=1) | {"data": {"id": "batch_1"}}})
         assert client.batches.retrieve("batch_1").status == status
 
 
-def test_event_does_not_change_what_a_request_created(local: LocalOpenAI, client: OpenAI) -> None:
+def test_event_does_not_change_what_a_request_created(local: OpenAIStandIn, client: OpenAI) -> None:
     created = client.responses.create(input="Hello", background=True)
 
     local.learn({"detail": {"type": "response.failed", "data": {"id": created.id}}})
@@ -155,13 +155,13 @@ def test_event_does_not_change_what_a_request_created(local: LocalOpenAI, client
         {"detail": {"type": "video.failed", "data": {"id": "video_1"}}},
     ],
 )
-def test_other_input_adds_nothing(local: LocalOpenAI, function_input: object) -> None:
+def test_other_input_adds_nothing(local: OpenAIStandIn, function_input: object) -> None:
     local.learn(function_input)
 
     assert (local.responses, local.batches, local.calls) == ({}, {}, {})
 
 
-def test_answered_call_does_not_ring_again(local: LocalOpenAI, client: OpenAI) -> None:
+def test_answered_call_does_not_ring_again(local: OpenAIStandIn, client: OpenAI) -> None:
     event = {"detail": {"type": "realtime.call.incoming", "data": {"call_id": "rtc_1"}}}
     local.learn(event)
     client.realtime.calls.reject("rtc_1")
@@ -171,7 +171,7 @@ def test_answered_call_does_not_ring_again(local: LocalOpenAI, client: OpenAI) -
     assert local.calls == {"rtc_1": "reject"}
 
 
-def test_event_without_end_adds_nothing(local: LocalOpenAI) -> None:
+def test_event_without_end_adds_nothing(local: OpenAIStandIn) -> None:
     local.learn({"detail": {"type": "response.paused", "data": {"id": "resp_1"}}})
 
     assert local.responses == {}
@@ -196,7 +196,7 @@ def test_api_that_is_absent_is_named(client: OpenAI) -> None:
 
 def test_every_answer_is_reported() -> None:
     answers: list[tuple[str, str, int]] = []
-    with LocalOpenAI(on_answer=lambda request, status: answers.append((request.action, request.id, status))) as local:
+    with OpenAIStandIn(on_answer=lambda request, status: answers.append((request.action, request.id, status))) as local:
         client = OpenAI(base_url=local.base_url, api_key=API_KEY)
         created = client.responses.create(input="Hello")
         with pytest.raises(openai.NotFoundError):
@@ -214,7 +214,7 @@ def test_every_answer_is_reported() -> None:
     ]
 
 
-def test_wrong_key_is_refused(local: LocalOpenAI) -> None:
+def test_wrong_key_is_refused(local: OpenAIStandIn) -> None:
     # OpenAI quotes the start and the end of the key too.
     with pytest.raises(openai.AuthenticationError, match=r"sk-wrong\*\*\*\*-key") as refusal:
         OpenAI(base_url=local.base_url, api_key="sk-wrong-other-key").batches.retrieve("batch_1")
@@ -222,7 +222,7 @@ def test_wrong_key_is_refused(local: LocalOpenAI) -> None:
     assert not local.requests
 
 
-def test_planted_error_has_no_effect(local: LocalOpenAI, client: OpenAI) -> None:
+def test_planted_error_has_no_effect(local: OpenAIStandIn, client: OpenAI) -> None:
     def refuse(_: object) -> None:
         raise RefusedError(500, "planted")
 

@@ -1,6 +1,6 @@
 """A stand-in for the part of OpenAI's API that subscribers call, on the loopback address.
 
-OpenAI's SDK talks to it: OPENAI_BASE_URL is its `base_url`, and the API key is `API_KEY`.
+OpenAI's SDK talks to it: OPENAI_BASE_URL is its `base_url`, and the API key is `API_KEY`. Tests add webhook endpoints.
 """
 
 import json
@@ -8,10 +8,10 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException
@@ -23,16 +23,14 @@ from openai_webhooks_cli.local import wsgi_server
 API_KEY = "sk-local"  # the only key that the stand-in accepts
 _REMEMBERED = 1_000  # requests
 _FINAL = ("completed", "failed", "cancelled", "incomplete")
-_ROUTES = Map(
-    [
-        Rule("/v1/responses", methods=["POST"], endpoint="responses.create"),
-        Rule("/v1/responses/<id>", methods=["GET"], endpoint="responses.retrieve"),
-        Rule("/v1/responses/<id>/cancel", methods=["POST"], endpoint="responses.cancel"),
-        Rule("/v1/batches/<id>", methods=["GET"], endpoint="batches.retrieve"),
-        Rule("/v1/files/<id>/content", methods=["GET"], endpoint="files.content"),
-        Rule("/v1/realtime/calls/<id>/accept", methods=["POST"], endpoint="calls.accept"),
-        Rule("/v1/realtime/calls/<id>/reject", methods=["POST"], endpoint="calls.reject"),
-    ]
+ROUTES = (
+    Rule("/v1/responses", methods=["POST"], endpoint="responses.create"),
+    Rule("/v1/responses/<id>", methods=["GET"], endpoint="responses.retrieve"),
+    Rule("/v1/responses/<id>/cancel", methods=["POST"], endpoint="responses.cancel"),
+    Rule("/v1/batches/<id>", methods=["GET"], endpoint="batches.retrieve"),
+    Rule("/v1/files/<id>/content", methods=["GET"], endpoint="files.content"),
+    Rule("/v1/realtime/calls/<id>/accept", methods=["POST"], endpoint="calls.accept"),
+    Rule("/v1/realtime/calls/<id>/reject", methods=["POST"], endpoint="calls.reject"),
 )
 
 
@@ -53,7 +51,7 @@ class RefusedError(Exception):
     """The status code and the message of an error that OpenAI would answer with."""
 
 
-class LocalOpenAI:
+class OpenAIStandIn:
     """OpenAI's resources, in memory. Tests change them directly. The SDK changes them through requests.
 
     It starts on construction and stops at the end of the `with` statement. A background response ends `seconds` after
@@ -66,14 +64,18 @@ class LocalOpenAI:
     threads.
     """
 
+    routes: Sequence[Rule] = ROUTES
+
     def __init__(
         self,
         *,
+        api_key: str = API_KEY,
         seconds: float | None = None,
         on_end: Callable[[str, str], object] = lambda _type, _id: None,
         on_request: Callable[[OpenAIRequest], Response | None] = lambda _: None,
         on_answer: Callable[[OpenAIRequest, int], object] = lambda _request, _status: None,
     ) -> None:
+        self.api_key = api_key
         self.responses: dict[str, dict[str, Any]] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.files: dict[str, bytes | Path] = {}
@@ -87,10 +89,11 @@ class LocalOpenAI:
         self._lock = threading.RLock()
         self._timers: list[threading.Timer] = []
         self._learned: set[str] = set()
+        self._routes = Map([rule.empty() for rule in self.routes])
         self._server = wsgi_server.start(Request.application(self._respond))
         self.base_url = f"http://{self._server.host}:{self._server.port}/v1"
 
-    def __enter__(self) -> "LocalOpenAI":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -154,19 +157,19 @@ class LocalOpenAI:
     def _respond(self, request: Request) -> Response:
         arrived = OpenAIRequest(f"{request.method} {request.path}", "", None, dict(request.headers), time.time())
         try:
-            action, values = _ROUTES.bind_to_environ(request.environ).match()
+            action, values = self._routes.bind_to_environ(request.environ).match()
             arrived = arrived._replace(action=action, id=values.get("id", ""))
-            _authorize(request)
+            self._authorize(request)
             arrived = arrived._replace(body=json.loads(request.get_data() or "null"))
             self.requests.append(arrived)
             answer = self.on_request(arrived) or self._act(arrived, request)
         except RefusedError as error:
-            answer = error_answer(*error.args)
+            answer = self._refuse(*error.args)
         except HTTPException:
-            actions = ", ".join(rule.endpoint for rule in _ROUTES.iter_rules())
-            answer = error_answer(404, f"The local stand-in lacks {arrived.action}. It has {actions}.")
+            actions = ", ".join(rule.endpoint for rule in self._routes.iter_rules())
+            answer = self._refuse(404, f"The local stand-in lacks {arrived.action}. It has {actions}.")
         except KeyError:
-            answer = error_answer(404, f"The local stand-in has no {arrived.id}.")
+            answer = self._refuse(404, f"The local stand-in has no {arrived.id}.")
         if arrived.action == "responses.create" and answer.status_code == 200:
             arrived = arrived._replace(id=answer.get_json()["id"])
         self._on_answer(arrived, answer.status_code)
@@ -189,6 +192,18 @@ class LocalOpenAI:
                 case "calls.accept" | "calls.reject":
                     return self._answer_call(request)
         return self._cancel_response(request.id)
+
+    def _authorize(self, request: Request) -> None:
+        key = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if key != self.api_key:
+            # OpenAI quotes parts of the key too.
+            raise RefusedError(401, f"Incorrect API key provided: {key[:8]}****{key[-4:]}.")
+
+    def _refuse(self, status: int, message: str) -> Response:
+        """Return an error as OpenAI answers it."""
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+        headers = {"x-request-id": f"req_{secrets.token_hex(16)}"}
+        return Response(json.dumps({"error": error}), status, headers=headers, content_type="application/json")
 
     def _create_response(self, body: dict[str, Any]) -> dict[str, Any]:
         response_id = f"resp_{secrets.token_hex(16)}"
@@ -216,20 +231,6 @@ class LocalOpenAI:
             raise RefusedError(404, "No call with this id rings.")
         self.calls[request.id] = request.action.removeprefix("calls.")
         return Response()
-
-
-def error_answer(status: int, message: str) -> Response:
-    """Return an error as OpenAI answers it."""
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-    headers = {"x-request-id": f"req_{secrets.token_hex(16)}"}
-    return Response(json.dumps({"error": error}), status, headers=headers, content_type="application/json")
-
-
-def _authorize(request: Request) -> None:
-    key = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if key != API_KEY:
-        # OpenAI quotes parts of the key too.
-        raise RefusedError(401, f"Incorrect API key provided: {key[:8]}****{key[-4:]}.")
 
 
 def _json(resource: dict[str, Any]) -> Response:
