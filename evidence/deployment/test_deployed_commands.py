@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from cli.tests.support.openai_stand_in import OpenAIStandIn
+from cli.tests.support.openai_stand_in import EndpointsStandIn
 from cli.tests.support.signed_delivery import new_delivery
 from evidence.deployment.ministack import ACCOUNT, Ministack, built_checkout, ministack
 from openai_webhooks_cli import samples
@@ -39,7 +39,7 @@ class Commands:
         self.deploy()
         self.subscriber = aws.deploy("openai-webhooks-subscriber", checkout / "examples/subscriber")
         # The URL in the stack's outputs leads to AWS.
-        self.openai = OpenAIStandIn(route=lambda _: self.receiver.url)
+        self.openai = EndpointsStandIn(route=lambda _: self.receiver.url)
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS")} | {
             "AWS_ACCESS_KEY_ID": ACCOUNT,
             "AWS_SECRET_ACCESS_KEY": "test",

@@ -23,6 +23,7 @@ class EventArchive:
     def __init__(self, receiver: DeployedReceiver) -> None:
         self.receiver = receiver
         self._events = receiver.client("events")
+        self.arn: str = self._events.describe_archive(ArchiveName=NAME)["ArchiveArn"]
 
     def publish(self, event_type: str = "batch.completed", *, ago: float = 3600, **detail: Any) -> dict[str, Any]:
         """Put an event on the bus, `ago` seconds in the past. Return the event. Its id has the time of the event."""

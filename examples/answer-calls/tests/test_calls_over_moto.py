@@ -17,7 +17,7 @@ from examples.tests.support.example_functions import aws_client, create_table, d
 from examples.tests.support.templates import EXAMPLES
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool
-from openai_webhooks_cli.local.openai_stand_in import API_KEY, OpenAIStandIn, OpenAIRequest, RefusedError
+from openai_webhooks_cli.local.openai_stand_in import API_KEY, OpenAIRequest, OpenAIStandIn, RefusedError
 from tests.support.background import wait_until
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.moto_stack import moto_server, reset

@@ -18,7 +18,7 @@ from werkzeug import Response
 
 from examples.tests.support.example_functions import aws_client, delivered, started, store_api_key
 from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool, Invocation
-from openai_webhooks_cli.local.openai_stand_in import OpenAIStandIn, OpenAIRequest, RefusedError
+from openai_webhooks_cli.local.openai_stand_in import OpenAIRequest, OpenAIStandIn, RefusedError
 from tests.support.background import wait_until
 from tests.support.moto_stack import ACCOUNT, REGION, moto_server, reset
 

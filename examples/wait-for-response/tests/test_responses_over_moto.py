@@ -18,7 +18,7 @@ from moto.stepfunctions.responses import StepFunctionResponse
 from examples.tests.support.example_functions import aws_client, create_table, delivered, started, store_api_key
 from examples.tests.support.templates import EXAMPLES
 from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool
-from openai_webhooks_cli.local.openai_stand_in import API_KEY, OpenAIStandIn, OpenAIRequest, RefusedError
+from openai_webhooks_cli.local.openai_stand_in import API_KEY, OpenAIRequest, OpenAIStandIn, RefusedError
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.moto_stack import moto_server
 

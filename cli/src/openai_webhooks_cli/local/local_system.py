@@ -18,7 +18,7 @@ import openai_webhooks_cli
 from openai_webhooks_cli.local.function_pool import Function, FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.http_api import AnsweredDelivery, HttpApi
 from openai_webhooks_cli.local.moto_aws import MotoAws
-from openai_webhooks_cli.local.openai_stand_in import API_KEY, OpenAIStandIn, OpenAIRequest
+from openai_webhooks_cli.local.openai_stand_in import API_KEY, OpenAIRequest, OpenAIStandIn
 from openai_webhooks_cli.local.ports import listen
 from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION, TemplateError
 from openai_webhooks_cli.local.subscribers import Arrival, Subscribers

@@ -17,7 +17,7 @@ from cli.tests.support.deployed_receiver import ENVIRONMENT, DeployedReceiver, d
 from cli.tests.support.event_archive import EventArchive, event_archive
 from cli.tests.support.failed_subscriber import Subscriber
 from cli.tests.support.local_server import LocalServer, local_server
-from cli.tests.support.openai_stand_in import OpenAIStandIn
+from cli.tests.support.openai_stand_in import EndpointsStandIn
 from openai_webhooks_cli.local import wsgi_server
 
 _create_loader = cache(botocore.session.create_loader)
@@ -81,7 +81,9 @@ def answers() -> list[int]:
 
 
 @pytest.fixture
-def openai(receiver: DeployedReceiver, answers: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIStandIn]:
+def openai(
+    receiver: DeployedReceiver, answers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[EndpointsStandIn]:
     """OpenAI. A test delivery gets the next of `answers`. Without one, its event is published."""
 
     def answer(request: Request) -> Response:
@@ -91,7 +93,7 @@ def openai(receiver: DeployedReceiver, answers: list[int], monkeypatch: pytest.M
         return Response()
 
     server = wsgi_server.start(Request.application(answer))
-    with OpenAIStandIn(route=lambda _: f"http://{server.host}:{server.port}/") as stand_in:
+    with EndpointsStandIn(route=lambda _: f"http://{server.host}:{server.port}/") as stand_in:
         for name, value in stand_in.environment.items():
             monkeypatch.setenv(name, value)
         yield stand_in

@@ -182,10 +182,8 @@ def test_show_prints_no_control_characters(receiver: DeployedReceiver, subscribe
     subscriber.send("\u202e", RULE_ARN="\u202e")
     subscriber.add_letter("\u202e", ERROR_MESSAGE="\u202e")
 
-    for name in ("show", "redrive"):
-        result = (
-            receiver.run("dead-letters", name, "--yes") if name == "redrive" else receiver.run("dead-letters", name)
-        )
+    for arguments in (("dead-letters", "show"), REDRIVE):
+        result = receiver.run(*arguments)
         assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(result.output)
 
 
@@ -222,28 +220,21 @@ def test_redrive_sends_to_target_queue(receiver: DeployedReceiver, subscriber: S
     assert subscriber.waiting() == 0
 
 
-@pytest.mark.parametrize("code", ["RequestTooLargeException", "ResourceNotFoundException", "TooManyRequestsException"])
-def test_refused_letter_stays(receiver: DeployedReceiver, subscriber: Subscriber, faults: AwsFaults, code: str) -> None:
+@pytest.mark.parametrize("code", ["RequestTooLargeException", "TooManyRequestsException", ""])
+def test_letter_stays_unless_answer_is_202(
+    receiver: DeployedReceiver, subscriber: Subscriber, faults: AwsFaults, code: str
+) -> None:
     subscriber.add_record()
-    faults.fail("Invoke", code)
+    if code:
+        faults.fail("Invoke", code)
+    else:
+        faults.ignore("Invoke", {"StatusCode": 200})
 
     result = redrive(receiver)
 
     assert result.exit_code == 1
     assert lines(result)[-1] == summary(failed=1)
     assert code in lines(result)[0]["reason"]
-    assert subscriber.waiting() == 1
-
-
-def test_letter_stays_unless_answer_is_202(
-    receiver: DeployedReceiver, subscriber: Subscriber, faults: AwsFaults
-) -> None:
-    subscriber.add_record()
-    faults.ignore("Invoke", {"StatusCode": 200})
-
-    result = redrive(receiver)
-
-    assert lines(result)[-1] == summary(failed=1)
     assert subscriber.waiting() == 1
 
 
@@ -316,27 +307,19 @@ def test_letter_cannot_choose_function(
     assert invocations(calls) == []
 
 
-def test_dry_run_sends_nothing(receiver: DeployedReceiver, subscriber: Subscriber, calls: list[AwsCall]) -> None:
-    subscriber.add_record()
-
-    result = receiver.run("dead-letters", "redrive", "--dry-run", "--json")
-
-    assert result.exit_code == 0
-    assert lines(result)[0]["result"] == "planned"
-    assert lines(result)[-1] == {"type": "summary", "planned": 1, "left": 0}
-    assert invocations(calls) == []
-    assert subscriber.waiting() == 1
-
-
-def test_redrive_without_terminal_needs_yes(
-    receiver: DeployedReceiver, subscriber: Subscriber, calls: list[AwsCall]
+@pytest.mark.parametrize(
+    ("option", "status"), [("--dry-run", 0), ("--json", 2)], ids=["dry run", "without terminal and --yes"]
+)
+def test_nothing_is_sent(
+    receiver: DeployedReceiver, subscriber: Subscriber, calls: list[AwsCall], option: str, status: int
 ) -> None:
     subscriber.add_record()
 
-    result = receiver.run("dead-letters", "redrive")
+    result = receiver.run("dead-letters", "redrive", "--json", option)
 
-    assert result.exit_code == 2
-    assert "--yes" in result.stderr
+    assert result.exit_code == status
+    assert ("--yes" in result.stderr) == (status == 2)
+    assert [line.get("result") for line in lines(result)] == ([] if status else ["planned", None])
     assert invocations(calls) == []
     assert subscriber.waiting() == 1
 
@@ -348,26 +331,18 @@ def test_empty_queues_need_no_confirmation(receiver: DeployedReceiver, subscribe
     assert lines(result) == [summary()]
 
 
-def test_maximum_limits_letters(receiver: DeployedReceiver, subscriber: Subscriber, calls: list[AwsCall]) -> None:
-    for _ in range(3):
-        subscriber.add_record()
-
-    result = redrive(receiver, "--max=2")
-
-    assert lines(result)[-1] == summary(redriven=2)
-    assert subscriber.waiting() == 1
-
-
-def test_rule_selects_letters(receiver: DeployedReceiver, subscriber: Subscriber, calls: list[AwsCall]) -> None:
+def test_rule_and_maximum_select_letters(
+    receiver: DeployedReceiver, subscriber: Subscriber, calls: list[AwsCall]
+) -> None:
     subscriber.add_rule("other", FUNCTION)
     subscriber.add_letter()
-    event = subscriber.add_letter("other")
+    events = [subscriber.add_letter("other") for _ in range(3)]
 
-    result = redrive(receiver, "--rule=other")
+    result = redrive(receiver, "--rule=other", "--max=2")
 
-    assert lines(result)[-1] == summary(redriven=1)
-    assert invocations(calls) == [event]
-    assert subscriber.waiting() == 1
+    assert lines(result)[-1] == summary(redriven=2)
+    assert invocations(calls) == events[:2]
+    assert subscriber.waiting() == 2
 
 
 def test_event_that_fails_again_is_not_redriven_in_same_run(

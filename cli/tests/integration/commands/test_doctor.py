@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from cli.tests.support.aws_calls import AwsFaults
 from cli.tests.support.deployed_receiver import DeployedReceiver
-from cli.tests.support.openai_stand_in import OpenAIStandIn
+from cli.tests.support.openai_stand_in import EndpointsStandIn
 from openai_webhooks import CATALOG
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.aws.activity import OUTCOMES, PERIOD
@@ -29,13 +29,9 @@ from receiver.receiver import Outcome
 from receiver.rejections import REJECTIONS
 
 HANDLED: Final = [
-    event_type
-    for event_type in CATALOG
-    if event_type.startswith("batch.")
-    or event_type.endswith(".failed")
-    or event_type in ("response.completed", "realtime.call.incoming")
+    event_type for event_type in CATALOG if event_type.startswith("batch.") or event_type.endswith(".failed")
 ]
-"""The types that the example subscriber's rules match."""
+"""The types that the subscribers' rules match."""
 TOPIC: Final = "arn:aws:sns:us-east-1:123456789012:alarms"
 PLACEHOLDER: Final = "Placeholder until the signing secret is stored."
 HOUR: Final = 3600  # seconds
@@ -62,7 +58,7 @@ class Scene:
     It has a name, a log, alarms and an archive of its own.
     """
 
-    def __init__(self, receiver: DeployedReceiver, openai: OpenAIStandIn) -> None:
+    def __init__(self, receiver: DeployedReceiver, openai: EndpointsStandIn) -> None:
         self.receiver = receiver
         self.openai = openai
         self.sessions: list[Tap] = []
@@ -199,7 +195,7 @@ class Scene:
 
 
 @pytest.fixture
-def scene(receiver: DeployedReceiver, openai: OpenAIStandIn) -> Iterator[Scene]:
+def scene(receiver: DeployedReceiver, openai: EndpointsStandIn) -> Iterator[Scene]:
     yield (scene := Scene(receiver, openai))
     for session in scene.sessions:
         session.close()

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.tests.support.deployed_receiver import ENVIRONMENT
-from cli.tests.support.openai_stand_in import OpenAIStandIn
+from cli.tests.support.openai_stand_in import EndpointsStandIn
 from openai_webhooks_cli.local.local_system import LocalSystem
 from openai_webhooks_cli.main import app
 
@@ -28,7 +28,7 @@ def test_new_stack_is_connected_and_its_secret_rotated(system: LocalSystem) -> N
         assert result.exit_code == 0, result.output
         return [json.loads(line)["type"] for line in result.stdout.splitlines()]
 
-    with OpenAIStandIn(route=lambda _: system.http_api.url) as openai:
+    with EndpointsStandIn(route=lambda _: system.http_api.url) as openai:
         assert run("create") == ["created", "answered", "arrived"]
         [endpoint_id] = openai.endpoints
         [first] = openai.secrets[endpoint_id]

@@ -16,7 +16,7 @@ from cli.tests.support.aws_calls import AwsCall, AwsFaults, record_calls
 from cli.tests.support.deployed_receiver import STACK, DeployedReceiver
 from cli.tests.support.event_archive import EventArchive, event_archive
 from cli.tests.support.failed_subscriber import Subscriber
-from cli.tests.support.openai_stand_in import OpenAIStandIn
+from cli.tests.support.openai_stand_in import EndpointsStandIn
 from openai_webhooks_cli.aws import stack
 from openai_webhooks_cli.aws.tap import PROBE_SOURCE, Tap
 from openai_webhooks_cli.commands.iam_policies import COMMANDS, POLICIES
@@ -44,7 +44,7 @@ class World:
         receiver: DeployedReceiver,
         subscriber: Subscriber,
         archive: EventArchive,
-        openai: OpenAIStandIn,
+        openai: EndpointsStandIn,
     ) -> None:
         self.receiver = receiver
         self.subscriber = subscriber
@@ -83,7 +83,7 @@ class World:
 
 
 @contextmanager
-def new_world(receiver: DeployedReceiver, openai: OpenAIStandIn) -> Iterator[World]:
+def new_world(receiver: DeployedReceiver, openai: EndpointsStandIn) -> Iterator[World]:
     receiver.reset()
     openai.endpoints.clear()
     with pytest.MonkeyPatch.context() as patch:
@@ -92,7 +92,7 @@ def new_world(receiver: DeployedReceiver, openai: OpenAIStandIn) -> Iterator[Wor
 
 
 @pytest.fixture
-def world(receiver: DeployedReceiver, openai: OpenAIStandIn) -> Iterator[World]:
+def world(receiver: DeployedReceiver, openai: EndpointsStandIn) -> Iterator[World]:
     with new_world(receiver, openai) as world:
         yield world
 
@@ -242,7 +242,7 @@ def is_allowed(statements: list[dict[str, Any]], action: str, resource: str) -> 
 
 
 def test_policies_allow_what_their_commands_call_and_nothing_else(
-    receiver: DeployedReceiver, openai: OpenAIStandIn
+    receiver: DeployedReceiver, openai: EndpointsStandIn
 ) -> None:
     called: dict[str, set[str]] = {name: set() for name in POLICIES}
     for name, steps in RUNS.items():

@@ -3,6 +3,7 @@
 import json
 import stat
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typer.testing import Result
 
 from cli.tests.support.aws_calls import AwsFaults
 from cli.tests.support.deployed_receiver import DeployedReceiver
+from cli.tests.support.event_archive import EventArchive
 from cli.tests.support.local_server import LocalServer
 from openai_webhooks_cli.aws import tap
 from openai_webhooks_cli.commands import forwarding, listen, listen_session
@@ -34,8 +36,11 @@ class Listening:
         self._thread.start()
 
     def publish(self, event_type: str = "batch.completed", **detail: Any) -> dict[str, Any]:
-        self._ready = self._ready or wait_until(self._has_target, "a tap")
+        self.wait_for_tap()
         return self._receiver.publish(event_type, **detail)
+
+    def wait_for_tap(self) -> None:
+        self._ready = self._ready or wait_until(self._has_target, "a tap")
 
     def result(self) -> Result:
         self._thread.join(60)
@@ -79,7 +84,11 @@ def test_live_event_is_one_record(receiver: DeployedReceiver) -> None:
         pytest.param(["batch.failed"], ["batch.failed"], id="type"),
         pytest.param(["batch.*"], ["batch.completed", "batch.failed"], id="prefix"),
         pytest.param(["response.failed", "batch.failed"], ["batch.failed", "response.failed"], id="two types"),
-        pytest.param(["--where=data.id=resp_abc123"], ["response.failed", "response.completed"], id="field"),
+        pytest.param(
+            ["--where=data.id=resp_abc123", "--where=data.id=another"],
+            ["response.failed", "response.completed"],
+            id="field",
+        ),
         pytest.param(["--rule=OnFailure"], ["batch.failed", "response.failed"], id="rule"),
     ],
 )
@@ -151,6 +160,35 @@ def test_deep_and_large_events_are_shown(receiver: DeployedReceiver) -> None:
         listening.publish(data=value)
 
     assert [event["event"]["detail"]["data"] for event in listening.events()] == data
+
+
+def test_past_events_are_shown_too(archive: EventArchive) -> None:
+    past = archive.publish()
+    listening = Listening(archive.receiver, "--since=2h", "--max=2")
+    live = listening.publish()
+
+    shown = [event["event"]["detail"] for event in listening.events()]
+
+    assert sorted(shown, key=lambda event: event["created_at"]) == [past, live]
+    [replay] = archive.replays()
+    assert "-listen-" in replay["Destination"]["FilterArns"][0]
+
+
+def test_replay_of_others_is_not_shown(archive: EventArchive) -> None:
+    archive.publish()
+    listening = Listening(archive.receiver, "--max=1")
+    listening.wait_for_tap()
+    now = time.time()
+    archive.receiver.client("events").start_replay(
+        ReplayName="of-others",
+        EventSourceArn=archive.arn,
+        EventStartTime=now - 7200,
+        EventEndTime=now,
+        Destination={"Arn": archive.receiver.stack.bus_arn},
+    )
+    live = listening.publish()
+
+    assert [event["event"]["detail"] for event in listening.events()] == [live]
 
 
 # ---- What it forwards ----

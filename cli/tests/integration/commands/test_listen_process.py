@@ -103,28 +103,18 @@ def test_signal_right_before_first_event_is_taken(receiver: DeployedReceiver, mo
     assert receiver.run("listen").exit_code == 130
 
 
-def test_killed_session_is_removed_after_its_lease(receiver: DeployedReceiver) -> None:
-    with listening(receiver) as process:
-        process.kill()
-        process.wait(10)
-    [leftover] = tap.find_leftovers(receiver.stack)
-    later = receiver.stack
-    later.clock_skew += tap.LEASE + 60
-
-    assert tap.sweep(receiver.stack) == []
-    assert tap.sweep(later) == [leftover.name]
-
-
-def test_rule_of_killed_session_matches_no_later_event(receiver: DeployedReceiver) -> None:
+def test_killed_session_ends_with_its_lease(receiver: DeployedReceiver) -> None:
     with listening(receiver) as process:
         process.kill()
         process.wait(10)
     [leftover] = tap.find_leftovers(receiver.stack)
     receiver.publish(created_at=int(leftover.expires_at) + 1)
-    sqs = receiver.client("sqs")
+    later = receiver.stack
+    later.clock_skew += tap.LEASE + 60
 
-    assert "Messages" not in sqs.receive_message(QueueUrl=leftover.queue_url)
-    receiver.run("listen", "--clean", "--yes")
+    assert "Messages" not in receiver.client("sqs").receive_message(QueueUrl=leftover.queue_url)
+    assert tap.sweep(receiver.stack) == []
+    assert tap.sweep(later) == [leftover.name]
 
 
 def test_closed_pipe_ends_session(receiver: DeployedReceiver) -> None:
@@ -140,15 +130,20 @@ def test_closed_pipe_ends_session(receiver: DeployedReceiver) -> None:
     assert "BrokenPipe" not in messages
 
 
-def test_event_before_probe_is_kept(receiver: DeployedReceiver) -> None:
+def test_event_before_probe_is_kept_in_queue_of_rule(receiver: DeployedReceiver) -> None:
     early = tap.Tap(receiver.stack, [{"source": ["openai.com"]}])
     early.create()
     event = receiver.publish()
 
     early.prove(Stop())
     [message] = early.receive(wait=0)
+    url = receiver.client("sqs").get_queue_url(QueueName=early.name)["QueueUrl"]
+    attributes = receiver.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]
 
     assert message.event["detail"] == event
+    assert json.loads(attributes["Policy"])["Statement"]["Condition"] == {
+        "ArnEquals": {"aws:SourceArn": early.rule_arn}
+    }
     early.close()
 
 

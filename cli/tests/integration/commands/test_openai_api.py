@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from cli.tests.support.openai_stand_in import HANG_UP, OpenAIStandIn
+from cli.tests.support.openai_stand_in import HANG_UP, EndpointsStandIn
 from openai_webhooks import CATALOG
 from openai_webhooks_cli.openai_platform.endpoints import Endpoint, OpenAIApi, connect, of_url
 from openai_webhooks_cli.shell.errors import CannotRun
@@ -17,15 +17,15 @@ URL = "https://abc123.execute-api.us-east-1.amazonaws.com/webhooks/openai"
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIStandIn]:
-    with OpenAIStandIn(route=lambda _: "http://127.0.0.1:9/", api_key=API_KEY) as stand_in:
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[EndpointsStandIn]:
+    with EndpointsStandIn(route=lambda _: "http://127.0.0.1:9/", api_key=API_KEY) as stand_in:
         for name, value in stand_in.environment.items():
             monkeypatch.setenv(name, value)
         yield stand_in
 
 
 @pytest.fixture
-def api(stand_in: OpenAIStandIn) -> OpenAIApi:
+def api(stand_in: EndpointsStandIn) -> OpenAIApi:
     return connect()
 
 
@@ -36,7 +36,7 @@ def test_missing_key_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
         connect()
 
 
-def test_answers_of_stand_in_have_all_fields_of_sdk_types(stand_in: OpenAIStandIn) -> None:
+def test_answers_of_stand_in_have_all_fields_of_sdk_types(stand_in: EndpointsStandIn) -> None:
     client = openai.OpenAI(_strict_response_validation=True)
     created = client.webhooks.create(url=URL, name="n", event_types=["batch.completed"])
     webhooks = client.webhooks
@@ -56,14 +56,14 @@ def test_answers_of_stand_in_have_all_fields_of_sdk_types(stand_in: OpenAIStandI
         assert answer.model_fields_set == type(answer).model_fields.keys()
 
 
-def test_all_pages_are_listed(api: OpenAIApi, stand_in: OpenAIStandIn) -> None:
+def test_all_pages_are_listed(api: OpenAIApi, stand_in: EndpointsStandIn) -> None:
     ids = [stand_in.register(f"{URL}/{n}") for n in range(45)]
 
     assert [endpoint.id for endpoint in api.endpoints()] == ids[::-1]
     assert stand_in.actions.count("list") == 3
 
 
-def test_event_types_are_those_of_the_project(api: OpenAIApi, stand_in: OpenAIStandIn) -> None:
+def test_event_types_are_those_of_the_project(api: OpenAIApi, stand_in: EndpointsStandIn) -> None:
     stand_in.event_types = ["batch.completed", "new.type"]
 
     assert api.event_types() == ["batch.completed", "new.type"]
@@ -71,7 +71,7 @@ def test_event_types_are_those_of_the_project(api: OpenAIApi, stand_in: OpenAISt
     assert endpoint.event_types == ("new.type",)
 
 
-def test_life_of_an_endpoint(api: OpenAIApi, stand_in: OpenAIStandIn) -> None:
+def test_life_of_an_endpoint(api: OpenAIApi, stand_in: EndpointsStandIn) -> None:
     created, first = api.create(URL, "n", list(CATALOG))
     assert stand_in.secrets[created.id] == [first]
 
@@ -89,7 +89,7 @@ def test_life_of_an_endpoint(api: OpenAIApi, stand_in: OpenAIStandIn) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 429, 500, 503, HANG_UP])
 @pytest.mark.parametrize("action", ["create", "rotate", "list"])
-def test_error_says_nothing_secret(api: OpenAIApi, stand_in: OpenAIStandIn, action: str, status: int) -> None:
+def test_error_says_nothing_secret(api: OpenAIApi, stand_in: EndpointsStandIn, action: str, status: int) -> None:
     endpoint_id = stand_in.register(URL)
     secret = stand_in.secrets[endpoint_id][0]
     stand_in.fail(action, status, f"planted {API_KEY} {secret} {API_KEY[:8]}", times=3)
@@ -112,8 +112,8 @@ def test_error_says_nothing_secret(api: OpenAIApi, stand_in: OpenAIStandIn, acti
 
 
 @pytest.mark.parametrize("answer", ["<html>", "[]", "{}", '{"data": 1}', ""])
-def test_answer_of_another_server_is_reported(api: OpenAIApi, stand_in: OpenAIStandIn, answer: str) -> None:
-    stand_in.answers["create"] = answer
+def test_answer_of_another_server_is_reported(api: OpenAIApi, stand_in: EndpointsStandIn, answer: str) -> None:
+    stand_in.bodies["create"] = answer
 
     with pytest.raises(CannotRun, match="OPENAI_BASE_URL"):
         api.create(URL, "n", ["batch.failed"])
@@ -127,7 +127,7 @@ def test_unreachable_server_is_reported(monkeypatch: pytest.MonkeyPatch) -> None
         connect().endpoints()
 
 
-def test_wrong_key_is_refused(stand_in: OpenAIStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_key_is_refused(stand_in: EndpointsStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-another")
 
     with pytest.raises(CannotRun, match="401") as raised:

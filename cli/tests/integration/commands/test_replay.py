@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from moto.events.models import EventsBackend
 
-from cli.tests.support.deployed_receiver import DeployedReceiver
 from cli.tests.support.event_archive import EventArchive
 from cli.tests.support.local_server import LocalServer, Request
 from openai_webhooks import decode_secret, verify
@@ -59,15 +58,6 @@ def test_30_ids_fit_into_pattern(archive: EventArchive, monkeypatch: pytest.Monk
 
     assert len(details(result.stdout)) == 30
     assert all(len(pattern) <= 2048 for pattern in patterns)
-
-
-def test_row_names_type_and_id(archive: EventArchive) -> None:
-    event = archive.publish()
-
-    result = archive.receiver.run("replay", event["id"])
-
-    assert "batch.completed" in result.stdout
-    assert event["id"] in result.stdout
 
 
 def test_range_is_bounded_and_sorted(archive: EventArchive) -> None:
@@ -138,13 +128,6 @@ def test_range_before_retention_says_what_is_missing(archive: EventArchive) -> N
     assert "14 days" in result.stderr
 
 
-def test_stack_without_archive_cannot_run(receiver: DeployedReceiver) -> None:
-    result = receiver.run("replay", "--since=1h", "--to=all", "--yes")
-
-    assert result.exit_code == 2
-    assert "ArchiveRetentionDays" in result.stderr
-
-
 # ---- To a URL ----
 
 
@@ -160,16 +143,6 @@ def test_url_gets_signed_deliveries(archive: EventArchive, server: LocalServer) 
     assert request.headers["webhook-id"] == event["id"]
     verify(request.body, request.headers, keys=[decode_secret(secret)], now=int(time.time()))
     assert records(result.stdout, "event")[0]["forward"][0]["status"] == 200
-
-
-def test_url_gets_envelope(archive: EventArchive, server: LocalServer) -> None:
-    event = archive.publish()
-
-    archive.receiver.run("replay", event["id"], f"--to={server.url}", "--as=eventbridge")
-
-    envelope = json.loads(server.requests[0].body)
-    assert envelope["detail"] == event
-    assert "replay-name" in envelope
 
 
 def test_refused_event_fails_and_is_named(archive: EventArchive, server: LocalServer) -> None:
@@ -246,23 +219,18 @@ def test_all_rules_need_flag_without_terminal(archive: EventArchive) -> None:
 
 
 def test_dry_run_only_prints_plan(archive: EventArchive) -> None:
+    assert "evt_1" in archive.receiver.run("replay", "evt_1", "--dry-run").stdout
+
     result = archive.receiver.run("replay", "--since=2h", "--to=all", "--dry-run", "--json")
 
     assert result.exit_code == 0
     [plan] = map(json.loads, result.stdout.splitlines())
     assert plan["type"] == "plan"
     assert plan["to"] == "all"
-    assert len(plan["rules"]) == 4
+    assert len(plan["rules"]) == 2
     [window] = plan["windows"]
     assert datetime.fromisoformat(window["from"]) < datetime.fromisoformat(window["to"])
     assert archive.replays() == []
-
-
-def test_dry_run_prints_plan_for_people(archive: EventArchive) -> None:
-    result = archive.receiver.run("replay", "evt_1", "--dry-run")
-
-    assert result.exit_code == 0
-    assert "evt_1" in result.stdout
 
 
 @pytest.mark.parametrize(
