@@ -25,26 +25,25 @@ def secrets(module: Any, monkeypatch: pytest.MonkeyPatch) -> Mock:
     return secrets
 
 
-@pytest.mark.parametrize("stored", ["sk-proj-1", "sk-proj-1\n", "  sk-proj-1\r\n"])
-def test_white_space_around_key_is_removed(module: Any, secrets: Mock, stored: str) -> None:
-    secrets.get.return_value = stored
+def test_white_space_around_key_is_removed(module: Any, secrets: Mock) -> None:
+    for stored in ("sk-proj-1", "sk-proj-1\n", "  sk-proj-1\r\n"):
+        secrets.get.return_value = stored
 
-    assert module.api_key() == "sk-proj-1"
-
-
-@pytest.mark.parametrize("stored", ["", "proj-1", "sk-a b", "sk-a\nb", "sk-é", "sk-\x00", '{"key": "sk-1"}'], ids=repr)
-def test_secret_without_key_is_refused_without_showing_it(module: Any, secrets: Mock, stored: str) -> None:
-    secrets.get.return_value = stored
-
-    with pytest.raises(module.NoApiKey, match=f"put-secret-value --secret-id {NAME} ") as refusal:
-        module.api_key()
-    assert not stored or stored not in str(refusal.value)
+        assert module.api_key() == "sk-proj-1", stored
 
 
-@pytest.mark.parametrize("refresh", [False, True])
-def test_key_is_kept_for_5_minutes(module: Any, secrets: Mock, refresh: bool) -> None:  # noqa: FBT001
+def test_secret_without_key_is_refused_without_showing_it(module: Any, secrets: Mock) -> None:
+    for stored in ("", "proj-1", "sk-a b", "sk-a\nb", "sk-é", "sk-\x00", '{"key": "sk-1"}'):
+        secrets.get.return_value = stored
+
+        with pytest.raises(module.NoApiKey, match=f"put-secret-value --secret-id {NAME} ") as refusal:
+            module.api_key()
+        assert not stored or stored not in str(refusal.value)
+
+
+def test_key_is_kept_for_5_minutes(module: Any, secrets: Mock) -> None:
     secrets.get.return_value = "sk-1"
+    for refresh in (False, True):
+        module.api_key(refresh=refresh)
 
-    module.api_key(refresh=refresh)
-
-    secrets.get.assert_called_once_with(NAME, max_age=300, force_fetch=refresh)
+        secrets.get.assert_called_with(NAME, max_age=300, force_fetch=refresh)

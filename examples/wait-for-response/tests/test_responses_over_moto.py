@@ -1,12 +1,11 @@
 """The workflow's functions: what they do to OpenAI's responses and to the tasks of Step Functions."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
@@ -45,7 +44,8 @@ class Tasks:
     after_heartbeat: Callable[[], object] = lambda: None
     """Called before the answer is sent."""
 
-    def call(self, request: StepFunctionResponse, *names: str) -> ActionResult:
+    def answer(self, request: StepFunctionResponse, *names: str) -> ActionResult:
+        """Answer a request of a function. `names` are its parameters: none are a heartbeat's."""
         token = str(request._get_param("taskToken"))
         if not names:
             self.before_heartbeat()
@@ -64,11 +64,11 @@ class System:
     """The three functions, and the services that they call."""
 
     openai: OpenAIStandIn
+    dynamodb: Any
     tasks: Tasks
     starting: FunctionPool
     ending: FunctionPool
     canceling: FunctionPool
-    dynamodb: Any
 
     def new_task(self, **request: Any) -> dict[str, Any]:
         """Return what the workflow passes to the function that starts a response."""
@@ -128,59 +128,34 @@ def token_of(response: dict[str, Any]) -> str:
 
 
 @pytest.fixture(scope="module")
-def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("logs")
-
-
-@pytest.fixture(scope="module")
-def aws_url() -> Iterator[str]:
-    with moto_server() as url:
+def where(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """The settings of the functions: their services, and the values of the template."""
+    with moto_server() as url, OpenAIStandIn() as openai:
         store_api_key(url, KEY_NAME)
         create_table(aws_client(url, "dynamodb"), EXAMPLE, "ExecutionsTable", TABLE)
-        yield url
+        yield {
+            "aws_url": url,
+            "openai": openai,
+            "logs": tmp_path_factory.mktemp("logs"),
+            "references": {"ExecutionsTable": TABLE, "AWS::StackId": STACK_ID},
+            "OpenAIApiKeySecretName": KEY_NAME,
+        }
 
 
 @pytest.fixture(scope="module")
-def processes(aws_url: str, logs: Path) -> Iterator[System]:
+def processes(where: dict[str, Any]) -> Iterator[System]:
     tasks = Tasks()
-    with OpenAIStandIn() as openai, pytest.MonkeyPatch.context() as patch:
-        calls = {
-            "send_task_heartbeat": (),
-            "send_task_success": ("output",),
-            "send_task_failure": ("error", "cause"),
-        }
+    calls = {"heartbeat": (), "success": ("output",), "failure": ("error", "cause")}
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         for name, parameters in calls.items():
             patch.setattr(
-                StepFunctionResponse, name, lambda request, parameters=parameters: tasks.call(request, *parameters)
+                StepFunctionResponse,
+                f"send_task_{name}",
+                lambda request, names=parameters: tasks.answer(request, *names),
             )
-
-        with (
-            function("StartResponseFunction", openai, aws_url, logs) as starting,
-            function("OnResponseEndedFunction", openai, aws_url, logs) as ending,
-            function("CancelResponseFunction", openai, aws_url, logs) as canceling,
-        ):
-            yield System(openai, tasks, starting, ending, canceling, aws_client(aws_url, "dynamodb"))
-
-
-def function(
-    name: str,
-    openai: OpenAIStandIn,
-    aws_url: str,
-    logs: Path,
-    environment: Mapping[str, str] | None = None,
-    *,
-    key_name: str = KEY_NAME,
-) -> AbstractContextManager[FunctionPool]:
-    return started(
-        EXAMPLE,
-        name,
-        aws_url=aws_url,
-        openai=openai,
-        logs=logs,
-        references={"ExecutionsTable": TABLE, "AWS::StackId": STACK_ID},
-        environment=environment,
-        OpenAIApiKeySecretName=key_name,
-    )
+        functions = ("StartResponseFunction", "OnResponseEndedFunction", "CancelResponseFunction")
+        pools = [stack.enter_context(started(EXAMPLE, name, **where)) for name in functions]
+        yield System(where["openai"], aws_client(where["aws_url"], "dynamodb"), tasks, *pools)
 
 
 @pytest.fixture
@@ -281,25 +256,16 @@ def test_event_after_end_of_task_changes_nothing(system: System) -> None:
         assert system.tasks.ended == before, closed_as
 
 
-def test_response_decides_instead_of_late_event(system: System) -> None:
+def test_response_decides_instead_of_event(system: System) -> None:
     task = system.new_task()
     response_id = system.start(task)
-    system.openai.end_response(response_id, "completed")
-
-    system.handle_event(response_id, "failed")
-
-    assert system.tasks.ended[task["task_token"]].keys() == {"output"}
-
-
-def test_event_before_end_of_response_is_retried(system: System) -> None:
-    task = system.new_task()
-    response_id = system.start(task)
-
     with pytest.raises(FunctionFailed, match=r"^NotEnded: "):
         system.handle_event(response_id)
 
-    system.end(response_id)
-    assert task["task_token"] in system.tasks.ended
+    system.openai.end_response(response_id, "completed")
+    system.handle_event(response_id, "failed")
+
+    assert system.tasks.ended[task["task_token"]].keys() == {"output"}
 
 
 def test_stop_before_record_cancels_response(system: System) -> None:
@@ -357,17 +323,16 @@ def test_failed_start_cancels_response_and_keeps_error(system: System) -> None:
         assert system.status(response_id) == "cancelled"
 
 
-def test_database_that_hangs_fails_start_and_cancels_response(system: System, aws_url: str, logs: Path) -> None:
+def test_database_that_hangs_fails_start_and_cancels_response(system: System, where: dict[str, Any]) -> None:
     task = system.new_task()
-    with closing(FaultyProxy(aws_url)) as proxy:
+    with closing(FaultyProxy(where["aws_url"])) as proxy:
         environment = {"AWS_ENDPOINT_URL_DYNAMODB": proxy.url}
-        with function("StartResponseFunction", system.openai, aws_url, logs, environment) as starting:
+        with started(EXAMPLE, "StartResponseFunction", environment=environment, **where) as starting:
             proxy.fail("hangs")
             with pytest.raises(FunctionFailed, match="ReadTimeoutError"):
                 starting.invoke(task)
 
-    [response_id] = system.responses_of(task)
-    assert system.status(response_id) == "cancelled"
+    assert [system.status(response_id) for response_id in system.responses_of(task)] == ["cancelled"]
 
 
 def test_refused_cancellation_of_ended_response_is_fine(system: System) -> None:
@@ -463,12 +428,12 @@ def test_event_that_openai_does_not_answer_can_be_retried(system: System) -> Non
     assert task["task_token"] in system.tasks.ended
 
 
-def test_wrong_api_key_fails_start_with_its_own_error(system: System, aws_url: str, logs: Path) -> None:
+def test_wrong_api_key_fails_start_with_its_own_error(system: System, where: dict[str, Any]) -> None:
     # OpenAI's answer quotes the start and the end of the key.
     wrong = "sk-wrong-key-canary"
-    store_api_key(aws_url, "wrong-key", wrong)
+    store_api_key(where["aws_url"], "wrong-key", wrong)
     with (
-        function("StartResponseFunction", system.openai, aws_url, logs, key_name="wrong-key") as starting,
+        started(EXAMPLE, "StartResponseFunction", **where | {"OpenAIApiKeySecretName": "wrong-key"}) as starting,
         pytest.raises(FunctionFailed, match=r"^AuthenticationError: .*secret wrong-key ") as failure,
     ):
         starting.invoke(system.new_task())
@@ -477,10 +442,10 @@ def test_wrong_api_key_fails_start_with_its_own_error(system: System, aws_url: s
     assert not [part for part in (wrong[:8], wrong[-4:]) if part in written]
 
 
-def test_logs_have_no_token_and_no_text(system: System, logs: Path) -> None:
+def test_logs_have_no_token_and_no_text(system: System, where: dict[str, Any]) -> None:
     task = system.new_task()
     system.end(system.start(task), "failed", error={"code": "server_error", "message": ANSWER})
 
-    written = "".join(path.read_text() for path in logs.glob("*.log"))
+    written = "".join(path.read_text() for path in where["logs"].glob("*.log"))
     assert task["execution_arn"] in written
     assert not [text for text in (task["task_token"][:64], PROMPT, ANSWER, API_KEY) if text in written]
