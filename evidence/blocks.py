@@ -67,19 +67,14 @@ def stale(*, write: bool) -> list[Path]:
     return found
 
 
-def update() -> None:
-    """Update the blocks of all documents, and print which documents changed."""
-    for path in stale(write=True):
-        print(f"Updated {path.relative_to(ROOT)}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser("python -m evidence.blocks", description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, and exit with 1 if a block is old")
-    if not parser.parse_args().check:
-        update()
-    elif found := stale(write=False):
-        names = ", ".join(str(path.relative_to(ROOT)) for path in found)
+    check = parser.parse_args().check
+    names = ", ".join(str(path.relative_to(ROOT)) for path in stale(write=not check))
+    if names and not check:
+        print(f"Updated {names}")
+    elif names:
         sys.exit(f"Blocks that differ from evidence/results: {names}. Run python -m evidence.blocks")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +20,10 @@ def read(name: str) -> Any:
 
 
 def write(name: str, results: Results) -> None:
-    """Replace the results of a run."""
-    (FOLDER / f"{name}.json").write_text(_dumps(results) + "\n")
+    """Replace the results of a run, and say how to update the documents."""
+    path = FOLDER / f"{name}.json"
+    path.write_text(_dumps(results) + "\n")
+    print(f"Wrote {path.name}. Update the documents: .venv-evidence/bin/python -m evidence.blocks", file=sys.stderr)
 
 
 def origin(command: str, packages: Iterable[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.progress import track
 
-from evidence import blocks, results
+from evidence import results
 from evidence.attacks.costs import ATTACKS, FORGERIES, MINUTES, Cost
 from evidence.fuzz.environment import ENVIRONMENT
 from receiver.signing_keys import MAX_AGE, MAX_REFRESHES, REFRESH_PERIOD
@@ -62,7 +62,7 @@ def in_new_process(call: str) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m evidence.attacks.costly_deliveries", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="replace the results and the tables in the report")
+    parser.add_argument("--write", action="store_true", help="replace the results")
     arguments = parser.parse_args()
     try:
         costs = {name: Cost(*in_new_process(f"cost({name!r})")) for name in track(ATTACKS, "Attacking")}
@@ -84,7 +84,6 @@ def main() -> None:
             "flood": {"forgeries": FORGERIES, "minutes": MINUTES, "calls": calls},
         }
         results.write("attacks", origin | found)
-        blocks.update()
     if wrong := faults(costs, calls):
         sys.exit("\n".join(wrong))
 

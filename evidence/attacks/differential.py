@@ -17,7 +17,7 @@ from typing import Self
 from hypothesis import given
 from rich.progress import track
 
-from evidence import blocks, results
+from evidence import results
 from evidence.attacks.disagreements import Delivery, deliveries, outcomes, stopped_clock
 
 CHUNK = 1000
@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m evidence.attacks.differential", description=__doc__)
     parser.add_argument("--deliveries", type=int, default=1_000_000, help="number of deliveries (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31), help="seed of the run (default: random)")
-    parser.add_argument("--write", action="store_true", help="replace the results and the tables in the report")
+    parser.add_argument("--write", action="store_true", help="replace the results")
     arguments = parser.parse_args()
     print(f"Seed {arguments.seed}")
     try:
@@ -96,7 +96,6 @@ def main() -> None:
         }
         command = " ".join(["python -m evidence.attacks.differential", *sys.argv[1:]])
         results.write("differential", results.origin(command, ("hypothesis", "openai", "standardwebhooks")) | found)
-        blocks.update()
     sys.exit(bool(judged.faults))
 
 

@@ -21,7 +21,7 @@ from unittest import mock
 
 from rich.progress import track
 
-from evidence import blocks, results
+from evidence import results
 from openai_webhooks import Unverified, sign, verify
 
 KEY = bytes(range(32))
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, default=secrets.randbelow(2**31), help="seed of the order (default: random)"
     )
-    parser.add_argument("--write", action="store_true", help="replace the results and the tables in the report")
+    parser.add_argument("--write", action="store_true", help="replace the results")
     arguments = parser.parse_args()
     random = Random(arguments.seed)  # noqa: S311  # a run can be repeated
     try:
@@ -126,7 +126,6 @@ def main() -> None:
         }
         origin = results.origin(" ".join(["python -m evidence.attacks.timing", *sys.argv[1:]]), ())
         results.write("timing", origin | found)
-        blocks.update()
     sys.exit(any(difference.reveals for difference in verified.values()) or not control.reveals)
 
 

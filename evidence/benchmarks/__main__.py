@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from evidence import blocks, results
+from evidence import results
 from evidence.benchmarks import cold, growth, instructions, picture, tables, target_run, testbed, warm
 from evidence.benchmarks.builds import Build, builds
 from evidence.benchmarks.target_run import COMPARED, Scale, Steps, TargetRun
@@ -142,7 +142,6 @@ def _write(found: Mapping[str, Any]) -> None:
     packages = ("aws-lambda-powertools", "boto3", "openai", "pydantic", "standardwebhooks")
     origin = results.origin("make bench", packages) | {"processors": os.cpu_count()}
     results.write("performance", results.rounded(origin | dict(found)))
-    blocks.update()
     picture.draw(results.read("performance"))
     _show("The models use these results: run python -m evidence.models.scale and python -m evidence.models.cost")
 
@@ -160,9 +159,7 @@ def main() -> None:
         action="store_true",
         help=f"measure only what the targets need, in a minute, up to {ATTEMPTS} times until they are met",
     )
-    parser.add_argument(
-        "--write", action="store_true", help="replace the results, the tables and the picture in the report"
-    )
+    parser.add_argument("--write", action="store_true", help="replace the results and the picture")
     options = parser.parse_args()
     quick = options.quick
     if not ARTIFACT.exists():

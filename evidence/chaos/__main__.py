@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from evidence import blocks, markdown, results
+from evidence import markdown, results
 from evidence.chaos import concurrent_copies, experiment, mutants, tables
 from tests.support.lambda_runtime import declared
 from tests.support.paths import ARTIFACT
@@ -45,7 +45,7 @@ def main() -> None:
         help=f"{FULL.deliveries:,} deliveries and {FULL.trials:,} trials with copies, in half an hour "
         f"(default: {SMALL.deliveries:,} and {SMALL.trials:,})",
     )
-    parser.add_argument("--write", action="store_true", help="replace the results and the tables in the report")
+    parser.add_argument("--write", action="store_true", help="replace the results")
     options = parser.parse_args()
     if not ARTIFACT.exists():
         sys.exit(f"{ARTIFACT} does not exist. Run make build")
@@ -58,7 +58,6 @@ def main() -> None:
         sys.exit("Interrupted.")
     if options.write:
         results.write("chaos", found)
-        blocks.update()
     console = Console(width=120)
     for title, rows in tables.tables(found).values():
         table = Table(title, "", box=None)

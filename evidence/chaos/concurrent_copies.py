@@ -11,7 +11,7 @@ from evidence.chaos.experiment import BEGIN
 from evidence.chaos.journal import Invocation, Journal
 from evidence.chaos.receivers import Clock, Receivers, running
 from evidence.chaos.seeded_random import seeded_random
-from openai_webhooks_cli.local.function_pool import Function
+from tests.support.lambda_runtime import Function
 
 COPIES = 8
 

@@ -15,7 +15,7 @@ from evidence.chaos.receivers import Clock, running
 from evidence.chaos.seeded_random import Draw, seeded_random
 from evidence.chaos.sender import HOUR, Sender
 from evidence.chaos.services import Call, Services
-from openai_webhooks_cli.local.function_pool import Function
+from tests.support.lambda_runtime import Function
 
 BEGIN = 1_750_861_200.0  # Unix seconds
 PERIOD = 24  # hours during which new deliveries are sent

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from evidence.chaos import experiment, mutations
-from openai_webhooks_cli.local.function_pool import Function
+from tests.support.lambda_runtime import Function
 
 AT_ONCE = 4  # mutants that run at the same time
 PROCESSES = 5

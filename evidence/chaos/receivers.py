@@ -15,9 +15,8 @@ from evidence.chaos.deliveries import Delivery
 from evidence.chaos.faults import FAULTS, Kill
 from evidence.chaos.journal import Invocation, Journal, Made
 from evidence.chaos.services import Answer, Break, Call, Serve, Services
-from openai_webhooks_cli.local.function_pool import Function
 from tests.support import asyncio_http as http, lambda_runtime as runtime
-from tests.support.lambda_runtime import TIMEOUT, DeadlineError, Instance, InvocationError, KilledError
+from tests.support.lambda_runtime import TIMEOUT, DeadlineError, Function, Instance, InvocationError, KilledError
 
 _IN_THE_PROCESS = ("handler_with_clock.py", "mutations.py")
 

@@ -276,7 +276,7 @@ def ministack() -> Iterator[Ministack]:
         "MINISTACK_ACCOUNT_ID": ACCOUNT,
     }
     # With -P, `import ministack` does not find this module.
-    server = str(ROOT / "tests/support/ministack_server.py")
+    server = str(ROOT / "evidence/deployment/ministack_server.py")
     command = [str(PYTHON), "-P", server, str(listener.fileno())]
     url = f"http://127.0.0.1:{port}"
     try:

@@ -45,7 +45,7 @@ def main() -> None:
     installed = version("ministack")
     if installed != PINNED:
         sys.exit(
-            f"ministack {installed} is installed, but tests/support/ministack_server.py fits only {PINNED}. For "
+            f"ministack {installed} is installed, but evidence/deployment/ministack_server.py fits only {PINNED}. For "
             "another version, change PINNED there and the version in pyproject.toml. Remove the gaps that the version "
             "has closed. Then run: make lock e2e"
         )

@@ -72,7 +72,7 @@ def test_listens_only_on_loopback() -> None:
 
 
 def test_other_version_is_refused() -> None:
-    server = str(ROOT / "tests/support/ministack_server.py")
+    server = str(ROOT / "evidence/deployment/ministack_server.py")
     command = [str(PYTHON), "-P", "-c", OTHER_VERSION, server, "0"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from evidence import blocks, results
+from evidence import results
 from evidence.fuzz.deliveries import CORPUS, samples
 from evidence.fuzz.environment import ENVIRONMENT
 from tests.support.paths import ROOT
@@ -61,7 +61,6 @@ def main() -> None:
             " ".join(["python -m evidence.fuzz", *sys.argv[1:]]), ("atheris", "boto3", "pydantic", "pydantic-core")
         )
         results.write("fuzz", origin | {"seed": arguments.seed, "targets": targets})
-        blocks.update()
     sys.exit(any(run.findings for run in runs.values()))
 
 
@@ -71,7 +70,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=60, help="time for all targets together (default: %(default)s)")
     parser.add_argument("--executions", type=int, default=-1, help="limit of executions for each target")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31), help="seed of the run (default: random)")
-    parser.add_argument("--write", action="store_true", help="replace the results and the tables in the report")
+    parser.add_argument("--write", action="store_true", help="replace the results")
     parser.add_argument(
         "--replay", nargs="*", type=Path, metavar="FILE", help="run these inputs, or else the corpus, once"
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from evidence import blocks as documents, results
+from evidence import results
 from evidence.markdown import table
 from evidence.models import footprint as delivery, inputs
 from evidence.models.footprint import Footprint
@@ -260,7 +260,7 @@ def _sizes(sizes: list[dict[str, float]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m evidence.models.cost", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="replace the results and the tables in the documents")
+    parser.add_argument("--write", action="store_true", help="replace the results")
     options = parser.parse_args()
     try:
         with Console(stderr=True).status("Counting what a delivery logs"):
@@ -270,7 +270,6 @@ def main() -> None:
     print("\n".join(blocks(found).values()))
     if options.write:
         results.write("cost", found)
-        documents.update()
 
 
 if __name__ == "__main__":

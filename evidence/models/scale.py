@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from evidence import blocks as documents, results
+from evidence import results
 from evidence.markdown import table
 from evidence.models import inputs
 from evidence.models.inputs import (
@@ -226,7 +226,7 @@ def compute(seed: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser("python -m evidence.models.scale", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="seed of the simulation (default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help="replace the results and the tables in the report")
+    parser.add_argument("--write", action="store_true", help="replace the results")
     options = parser.parse_args()
     try:
         found = compute(options.seed)
@@ -235,7 +235,6 @@ def main() -> None:
     print("\n".join(blocks(found).values()))
     if options.write:
         results.write("scale", found)
-        documents.update()
 
 
 if __name__ == "__main__":

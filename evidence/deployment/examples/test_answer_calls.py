@@ -16,10 +16,10 @@ import pytest
 from werkzeug import Response
 
 from cli.tests.support.signed_delivery import Delivery, new_delivery
+from evidence.deployment.examples.conftest import SECRET
 from evidence.deployment.ministack import Deployed
 from openai_webhooks_cli import samples
-from openai_webhooks_cli.local.openai_stand_in import OpenAIRequest, OpenAIStandIn
-from tests.e2e.examples.conftest import SECRET
+from openai_webhooks_cli.local.openai_stand_in import OpenAIStandIn, OpenAIRequest
 from tests.support.background import wait_until
 
 NUMBER: Final = "+14155550100"

@@ -16,13 +16,13 @@ import pytest
 from werkzeug import Response
 
 from cli.tests.support.signed_delivery import Delivery, new_delivery
+from evidence.deployment.examples.conftest import SECRET
 from evidence.deployment.ministack import ACCOUNT, Deployed, Ministack
 from examples.tests.support.example_functions import delivered
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.local.function_pool import Function, FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.moto_aws import LAMBDA_ENVIRONMENT
 from openai_webhooks_cli.local.openai_stand_in import OpenAIStandIn
-from tests.e2e.examples.conftest import SECRET
 from tests.support.background import wait_until
 from tests.support.paths import ROOT
 

@@ -10,10 +10,10 @@ from uuid import uuid4
 import pytest
 
 from cli.tests.support.signed_delivery import new_delivery
+from evidence.deployment.examples.conftest import SECRET
 from evidence.deployment.ministack import Deployed
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.local.openai_stand_in import OpenAIStandIn
-from tests.e2e.examples.conftest import SECRET
 from tests.support.background import wait_until
 
 EXAMPLE: Final = "wait-for-response"
