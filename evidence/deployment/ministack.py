@@ -101,6 +101,15 @@ class Ministack:
         """Run `sam delete`."""
         self.run("sam", "delete", "--stack-name", stack_name, "--no-prompts", cwd=project, stack_name=stack_name)
 
+    def received(self, queue_url: str) -> list[dict[str, Any]]:
+        """Take all messages of a queue."""
+        sqs, found = self.client("sqs"), []
+        while messages := sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                found.append(json.loads(message["Body"]))
+                sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+        return found
+
     def _failures(self, stack_name: str) -> list[str]:
         try:
             events = self.client("cloudformation").describe_stack_events(StackName=stack_name)["StackEvents"]
@@ -113,64 +122,39 @@ class Ministack:
         ]
 
     def existing(self) -> set[tuple[str, str]]:
-        """Return everything that exists in the account: the type and the identity of each resource.
+        """Return what exists in the account: the service and the identity of each resource that is not part of another.
 
         It asks the services, not CloudFormation. ministack has no CodeDeploy.
         """
-        lists: dict[str, tuple[str, str, str, str]] = {
-            # type: (service, operation, key of the answer, key of the item)
-            "ApiGatewayV2::Api": ("apigatewayv2", "get_apis", "Items", "ApiId"),
-            "ApiGatewayV2::DomainName": ("apigatewayv2", "get_domain_names", "Items", "DomainName"),
-            "CloudWatch::Alarm": ("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
-            "CloudWatch::Dashboard": ("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"),
-            "DynamoDB::Table": ("dynamodb", "list_tables", "TableNames", ""),
-            "Events::Archive": ("events", "list_archives", "Archives", "ArchiveName"),
-            "Events::EventBus": ("events", "list_event_buses", "EventBuses", "Name"),
-            "IAM::ManagedPolicy": ("iam", "list_policies", "Policies", "Arn"),
-            "IAM::Role": ("iam", "list_roles", "Roles", "RoleName"),
-            "Lambda::Function": ("lambda", "list_functions", "Functions", "FunctionName"),
-            "Logs::LogGroup": ("logs", "describe_log_groups", "logGroups", "logGroupName"),
-            "Logs::ResourcePolicy": ("logs", "describe_resource_policies", "resourcePolicies", "policyName"),
-            "SQS::Queue": ("sqs", "list_queues", "QueueUrls", ""),
-            "SecretsManager::Secret": ("secretsmanager", "list_secrets", "SecretList", "ARN"),
-        }
+        lists = [
+            # service, operation, key of the answer, key of the item
+            ("apigatewayv2", "get_apis", "Items", "ApiId"),
+            ("apigatewayv2", "get_domain_names", "Items", "DomainName"),
+            ("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
+            ("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"),
+            ("dynamodb", "list_tables", "TableNames", ""),
+            ("events", "list_archives", "Archives", "ArchiveName"),
+            ("events", "list_event_buses", "EventBuses", "Name"),
+            ("events", "list_rules", "Rules", "Name"),  # of the default bus
+            ("iam", "list_policies", "Policies", "Arn"),
+            ("iam", "list_roles", "Roles", "RoleName"),
+            ("lambda", "list_functions", "Functions", "FunctionName"),
+            ("logs", "describe_log_groups", "logGroups", "logGroupName"),
+            ("logs", "describe_resource_policies", "resourcePolicies", "policyName"),
+            ("sqs", "list_queues", "QueueUrls", ""),
+            ("secretsmanager", "list_secrets", "SecretList", "ARN"),
+        ]
         found = {
-            (kind, item[name] if name else item)
-            for kind, (service, operation, items, name) in lists.items()
+            (service, item[name] if name else item)
+            for service, operation, items, name in lists
             for item in getattr(self.client(service), operation)(
-                **({"Scope": "Local"} if kind == "IAM::ManagedPolicy" else {})
+                **({"Scope": "Local"} if operation == "list_policies" else {})
             ).get(items, [])
         }
-        ids = {kind: [name for of, name in found if of == kind] for kind in lists}
-        events, lambda_, apis = self.client("events"), self.client("lambda"), self.client("apigatewayv2")
-        for bus in ids["Events::EventBus"]:
-            rules = events.list_rules(EventBusName=bus)["Rules"]
-            found |= {("Events::Rule", f"{bus}/{rule['Name']}") for rule in rules}
-            if events.describe_event_bus(Name=bus).get("Policy"):
-                found.add(("Events::EventBusPolicy", bus))
-        for name in ids["Lambda::Function"]:
-            versions = lambda_.list_versions_by_function(FunctionName=name)["Versions"]
-            found |= {("Lambda::Version", f"{name}:{v['Version']}") for v in versions if v["Version"] != "$LATEST"}
-            aliases = [alias["Name"] for alias in lambda_.list_aliases(FunctionName=name)["Aliases"]]
-            found |= {("Lambda::Alias", f"{name}:{alias}") for alias in aliases}
-            configs = lambda_.list_function_event_invoke_configs(FunctionName=name)["FunctionEventInvokeConfigs"]
-            found |= {("Lambda::EventInvokeConfig", config["FunctionArn"]) for config in configs}
-            for qualifier in [{}, *({"Qualifier": alias} for alias in aliases)]:
-                with suppress(lambda_.exceptions.ResourceNotFoundException):
-                    policy = json.loads(lambda_.get_policy(FunctionName=name, **qualifier)["Policy"])
-                    found |= {("Lambda::Permission", f"{name}/{statement['Sid']}") for statement in policy["Statement"]}
-        for api in ids["ApiGatewayV2::Api"]:
-            found |= {("ApiGatewayV2::Stage", f"{api}/{s['StageName']}") for s in apis.get_stages(ApiId=api)["Items"]}
-        for domain in ids["ApiGatewayV2::DomainName"]:
-            mappings = apis.get_api_mappings(DomainName=domain)["Items"]
-            found |= {("ApiGatewayV2::ApiMapping", mapping["ApiMappingId"]) for mapping in mappings}
-        for url in ids["SQS::Queue"]:
-            if self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"]).get("Attributes"):
-                found.add(("SQS::QueuePolicy", url))
         route53 = self.client("route53")
         for zone in route53.list_hosted_zones()["HostedZones"]:
             records = route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]
-            found |= {("Route53::RecordSet", r["Name"]) for r in records if r["Type"] not in {"NS", "SOA"}}
+            found |= {("route53", record["Name"]) for record in records}
         return found
 
 
@@ -237,16 +221,16 @@ class Deployed:
         lambda_.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
 
 
-def built_checkout(aws: Ministack, folder: Path, *examples: str) -> Path:
-    """Make `folder` a checkout in which the user has run plain `sam build` for the receiver and these examples."""
+def built_checkout(aws: Ministack, folder: Path) -> Path:
+    """Make `folder` a checkout in which the user has run plain `sam build` for the receiver and each example."""
     for name in CHECKOUT:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".aws-sam"))
         else:
             shutil.copy(ROOT / name, folder)
-    projects = (folder, *(folder / "examples" / name for name in examples))
-    with ThreadPoolExecutor() as threads:
-        list(threads.map(lambda project: aws.run("sam", "build", cwd=project), projects))
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+        projects = [folder, *(template.parent for template in folder.glob("examples/*/template.yaml"))]
+        list(threads.map(lambda project: aws.run("sam", "build", cwd=project, seconds=300), projects))
     return folder
 
 

@@ -1,7 +1,7 @@
 """ministack with the gaps closed that the tests of deployments would run into.
 
 `ministack.py` runs this in `.venv-ministack`. It ends when its standard input ends, so it does not outlive a test run
-that is killed. At its end it deletes TMPDIR, which has its files and the functions' code.
+that is killed. `ministack.py` deletes TMPDIR, which has its files and the functions' code.
 
 It imports ministack and changes it before it serves. `PINNED` is the only version that these changes are known to fit.
 docs/guide/proven.md lists the differences from AWS that remain.
@@ -12,7 +12,6 @@ import copy
 import json
 import os
 import re
-import shutil
 import signal
 import sys
 import threading
@@ -50,16 +49,11 @@ def main() -> None:
             "has closed. Then run: make lock e2e"
         )
     close_gaps()
-    try:
-        asyncio.run(serve_until_parent_ends(int(sys.argv[1])))
-    finally:
-        shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
-    # Without waiting for threads. The functions' processes end with this one.
-    os._exit(0)
+    asyncio.run(serve_until_parent_ends(int(sys.argv[1])))
 
 
 async def serve_until_parent_ends(listener: int) -> None:
-    """Serve on a listening socket, given by its file descriptor."""
+    """Serve on a listening socket, given by its file descriptor. Then end this process."""
     config = Config()
     config.bind = [f"fd://{listener}"]
     config.loglevel = "WARNING"
@@ -74,6 +68,8 @@ async def serve_until_parent_ends(listener: int) -> None:
 
     threading.Thread(target=wait_for_parent, daemon=True).start()
     await serve(app, config, shutdown_trigger=stopped.wait)
+    # asyncio would wait for threads that run functions. The functions' processes end with this one.
+    os._exit(0)
 
 
 def close_gaps() -> None:

@@ -5,9 +5,7 @@ import json
 import random
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,16 +13,10 @@ import psutil
 import pytest
 from werkzeug import Response
 
-from cli.tests.support.signed_delivery import Delivery, new_delivery
-from evidence.deployment.examples.conftest import SECRET
-from evidence.deployment.ministack import ACCOUNT, Deployed, Ministack
-from examples.tests.support.example_functions import delivered
-from openai_webhooks_cli import samples
-from openai_webhooks_cli.local.function_pool import Function, FunctionFailed, FunctionPool
-from openai_webhooks_cli.local.moto_aws import LAMBDA_ENVIRONMENT
+from evidence.deployment.ministack import Deployed, Ministack
+from evidence.deployment.stacks import PUBLISHED, signed
 from openai_webhooks_cli.local.openai_stand_in import OpenAIStandIn
 from tests.support.background import wait_until
-from tests.support.paths import ROOT
 
 MB: Final = 10**6
 PART: Final = 8 * 2**20
@@ -42,7 +34,7 @@ def bucket(stack: Deployed) -> str:
 
 
 @pytest.fixture(scope="module")
-def queue(aws: Ministack, receiver: Deployed) -> str:
+def queue(aws: Ministack, receiver: Deployed) -> Iterator[str]:
     """The URL of a queue with the stack's own events, as a user's rule gets them."""
     events, sqs, bus = aws.client("events"), aws.client("sqs"), receiver.exports["openai-webhooks-EventBusName"]
     url: str = sqs.create_queue(QueueName="results-stored")["QueueUrl"]
@@ -50,33 +42,9 @@ def queue(aws: Ministack, receiver: Deployed) -> str:
     pattern = {"source": [SOURCE], "detail-type": ["batch.results.stored"]}
     events.put_rule(EventBusName=bus, Name="results-stored", EventPattern=json.dumps(pattern))
     events.put_targets(EventBusName=bus, Rule="results-stored", Targets=[{"Id": "queue", "Arn": arn}])
-    return url
-
-
-@pytest.fixture
-def pool(aws: Ministack, stack: Deployed, bucket: str, tmp_path: Path) -> Iterator[FunctionPool]:
-    """The deployed function's code and settings, in processes of this machine."""
-    settings = aws.client("lambda").get_function_configuration(FunctionName=stack.id_of("OnBatchEndedFunction"))
-    function = Function(
-        name="OnBatchEndedFunction",
-        code=ROOT / "examples/batch-results/functions",
-        handler=settings["Handler"],
-        timeout=settings["Timeout"],
-        memory=settings["MemorySize"],
-        environment={
-            **settings["Environment"]["Variables"],
-            **LAMBDA_ENVIRONMENT,
-            "AWS_ACCESS_KEY_ID": ACCOUNT,
-            "AWS_ENDPOINT_URL": aws.url,
-        },
-        inbox=None,
-    )
-    pool = FunctionPool(function, logs=tmp_path, size=2)
-    try:
-        pool.wait_until_ready()
-        yield pool
-    finally:
-        pool.close()
+    yield url
+    events.remove_targets(EventBusName=bus, Rule="results-stored", Ids=["queue"])
+    events.delete_rule(EventBusName=bus, Name="results-stored")
 
 
 @pytest.mark.parametrize(
@@ -98,9 +66,9 @@ def test_delivery_is_stored_and_announced(
 ) -> None:
     batch_id = f"batch_{status}"
     openai.add_batch(batch_id, status=status, output=files.get("output"), errors=files.get("errors"))
-    assert batch_ended(status, batch_id).post(receiver.url)[0] == 200
+    assert signed(f"batch.{status}", id=batch_id).post(receiver.url) == PUBLISHED
 
-    [event] = wait_until(lambda: received(aws, queue), "the stack's event")
+    [event] = wait_until(lambda: aws.received(queue), "the stack's event")
     detail = event["detail"]
     keys = {name: detail[f"{name}_key"] for name in files}
     summary = json.loads(content(aws, bucket, detail["summary_key"]))
@@ -115,8 +83,8 @@ def test_failed_batch_is_not_handled(
 ) -> None:
     for status in ("failed", "expired"):
         openai.add_batch(f"batch_{status}", status=status, output=None, errors=None)
-        assert batch_ended(status, f"batch_{status}").post(receiver.url)[0] == 200
-    [event] = wait_until(lambda: received(aws, queue), "the stack's event")
+        assert signed(f"batch.{status}", id=f"batch_{status}").post(receiver.url) == PUBLISHED
+    [event] = wait_until(lambda: aws.received(queue), "the stack's event")
 
     assert event["detail"]["batch_id"] == "batch_expired"
     assert "batch_failed" not in [request.id for request in openai.requests]
@@ -127,76 +95,67 @@ def test_event_of_missing_file_reaches_dead_letters(
 ) -> None:
     openai.add_batch("batch_gone", output=b"", errors=None)
     del openai.files[openai.batches["batch_gone"]["output_file_id"]]
-    assert batch_ended("completed", "batch_gone").post(receiver.url)[0] == 200
+    assert signed("batch.completed", id="batch_gone").post(receiver.url) == PUBLISHED
 
     queue = stack.id_of("OnBatchEndedDeadLetters")
-    [letter] = wait_until(lambda: received(aws, queue), "the dead letter")
+    [letter] = wait_until(lambda: aws.received(queue), "the dead letter")
     assert letter["requestPayload"]["detail"]["data"] == {"id": "batch_gone"}
     assert "OpenAI has no file" in letter["responsePayload"]["errorMessage"]
 
 
 def test_copy_whose_upload_is_completed_fails_and_retry_finds_file(
-    aws: Ministack, openai: OpenAIStandIn, bucket: str, pool: FunctionPool, monkeypatch: pytest.MonkeyPatch
+    aws: Ministack,
+    receiver: Deployed,
+    openai: OpenAIStandIn,
+    stack: Deployed,
+    bucket: str,
+    queue: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # moto answers UploadPart of a completed upload with 500, so this test is not among the integration tests.
     results = random.Random(2).randbytes(2 * PART + 1)
     openai.add_batch("batch_slow", output=results, errors=None)
-    event = delivered("batch.completed", id="batch_slow")
-    others_ended = threading.Event()
+    other_ended = threading.Event()
 
     def slowly() -> Iterator[bytes]:
         yield results[: PART + 1]
-        others_ended.wait(30)
+        other_ended.wait(30)
         yield results[PART + 1 :]
 
     answers = iter([Response(slowly(), headers={"content-length": str(len(results))})])
     monkeypatch.setattr(
         openai, "on_request", lambda request: next(answers, None) if request.action == "files.content" else None
     )
-    with ThreadPoolExecutor() as threads:
-        slow = threads.submit(pool.invoke, event)
-        wait_until(lambda: stored_parts(aws, bucket, "batches/batch_slow/output.jsonl"), "the first part")
-        pool.invoke(event)
-        others_ended.set()
-        with pytest.raises(FunctionFailed, match="NoSuchUpload"):
-            slow.result()
-    pool.invoke(event)
+    assert signed("batch.completed", id="batch_slow").post(receiver.url) == PUBLISHED
+    wait_until(lambda: stored_parts(aws, bucket, "batches/batch_slow/output.jsonl"), "the first part")
+    assert signed("batch.completed", id="batch_slow").post(receiver.url) == PUBLISHED
+    wait_until(lambda: aws.received(queue), "the event of the other copy")
+    other_ended.set()
 
+    wait_until(lambda: aws.received(queue), "the event of the retry")
+    assert [line for line in stack.log("FunctionsLog") if "NoSuchUpload" in line]
+    assert aws.received(stack.id_of("OnBatchEndedDeadLetters")) == []
     assert content(aws, bucket, "batches/batch_slow/output.jsonl") == results
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="It reads /proc")
 def test_memory_does_not_grow_with_results(
-    aws: Ministack, openai: OpenAIStandIn, bucket: str, pool: FunctionPool, tmp_path: Path
+    aws: Ministack, receiver: Deployed, openai: OpenAIStandIn, stack: Deployed, bucket: str, queue: str, tmp_path: Path
 ) -> None:
-    peaks = {}
-    for size in (50 * MB, 500 * MB):
+    function, peaks = stack.id_of("OnBatchEndedFunction"), {}
+    for size in (20 * MB, 200 * MB):
         batch_id, file = f"batch_{size}", tmp_path / "results.jsonl"
         digest = write(file, size)
         openai.add_batch(batch_id, output=file, errors=None)
-        pool.invoke(delivered("batch.completed", id=batch_id))
-        peaks[size] = max(peak(child.pid) for child in psutil.Process().children() if is_function(child))
-        file.unlink()
+        assert signed("batch.completed", id=batch_id).post(receiver.url) == PUBLISHED
+        wait_until(lambda: aws.received(queue), "the stack's event")
+        running = [process for process in psutil.process_iter(["cmdline"]) if function in str(process.info["cmdline"])]
+        peaks[size] = max(peak(process.pid) for process in running)
         assert digest_of_object(aws, bucket, f"batches/{batch_id}/output.jsonl") == (size, digest)
 
-    assert peaks[500 * MB] < pool.function.memory * 2**20
-    assert peaks[500 * MB] - peaks[50 * MB] < PART
-
-
-def batch_ended(status: str, batch_id: str) -> Delivery:
-    """Return OpenAI's signed delivery about a batch."""
-    event = samples.sample(f"batch.{status}", created_at=int(time.time()), event_id=samples.new_id("evt_"))
-    event["data"]["id"] = batch_id
-    return new_delivery(f"batch.{status}", secret=SECRET, body=samples.encode(event))
-
-
-def received(aws: Ministack, queue_url: str) -> list[dict[str, Any]]:
-    """Take the messages of a queue."""
-    sqs = aws.client("sqs")
-    messages = sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages", [])
-    for message in messages:
-        sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
-    return [json.loads(message["Body"]) for message in messages]
+    memory = aws.client("lambda").get_function_configuration(FunctionName=function)["MemorySize"]
+    assert peaks[200 * MB] < memory * 2**20
+    assert peaks[200 * MB] - peaks[20 * MB] < PART
 
 
 def stored_parts(aws: Ministack, bucket: str, key: str) -> list[Any]:
@@ -232,10 +191,6 @@ def digest_of_object(aws: Ministack, bucket: str, key: str) -> tuple[int, str]:
         size += len(block)
     s3.delete_object(Bucket=bucket, Key=key)
     return size, digest.hexdigest()
-
-
-def is_function(process: psutil.Process) -> bool:
-    return "function_process.py" in " ".join(process.cmdline())
 
 
 def peak(pid: int) -> int:

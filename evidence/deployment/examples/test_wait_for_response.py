@@ -3,16 +3,13 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 import pytest
 
-from cli.tests.support.signed_delivery import new_delivery
-from evidence.deployment.examples.conftest import SECRET
 from evidence.deployment.ministack import Deployed
-from openai_webhooks_cli import samples
+from evidence.deployment.stacks import PUBLISHED, signed
 from openai_webhooks_cli.local.openai_stand_in import OpenAIStandIn
 from tests.support.background import wait_until
 
@@ -58,10 +55,7 @@ def start(stack: Deployed, openai: OpenAIStandIn) -> Execution:
 def end_response(execution: Execution, openai: OpenAIStandIn, receiver: Deployed, status: str) -> None:
     """End the response, and deliver the event as OpenAI does."""
     openai.end_response(execution.response["id"], status)
-    event = samples.sample(f"response.{status}", created_at=1_750_861_210, event_id=samples.new_id("evt_"))
-    event["data"]["id"] = execution.response["id"]
-    delivery = new_delivery(event["type"], secret=SECRET, body=samples.encode(event))
-    assert delivery.post(receiver.url) == (200, {"outcome": "published"})
+    assert signed(f"response.{status}", id=execution.response["id"]).post(receiver.url) == PUBLISHED
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +97,11 @@ def test_stopped_execution_cancels_its_response(stack: Deployed, openai: OpenAIS
     assert execution.result()["status"] == "ABORTED"
 
 
-def test_timed_out_execution_cancels_its_response(stack: Deployed, checkout: Path, openai: OpenAIStandIn) -> None:
+def test_timed_out_execution_cancels_its_response(
+    stack: Deployed, deploy_example: Callable[..., Deployed], openai: OpenAIStandIn
+) -> None:
     # The last test, because it updates the stack.
-    parameters = {"OpenAIBaseUrl": openai.base_url, "ResponseTimeoutSeconds": "2"}
-    execution = start(stack.aws.deploy(stack.name, checkout / "examples" / EXAMPLE, **parameters), openai)
+    execution = start(deploy_example(EXAMPLE, ResponseTimeoutSeconds="2"), openai)
 
     result = execution.result()
     assert (result["status"], result["error"]) == ("FAILED", "ResponseTimedOut")
