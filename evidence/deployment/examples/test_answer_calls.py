@@ -19,7 +19,7 @@ from werkzeug import Response
 from evidence.deployment.ministack import Deployed
 from evidence.deployment.stacks import PUBLISHED, sign
 from openai_webhooks_cli import samples
-from openai_webhooks_cli.local.openai_stand_in import OpenAIStandIn, OpenAIRequest
+from openai_webhooks_cli.local.openai_stand_in import OpenAIRequest, OpenAIStandIn
 from tests.support.background import wait_until
 
 NUMBER: Final = "+14155550100"

@@ -1,4 +1,4 @@
-"""The services over HTTP: they answer as moto does, and the middleware decides what a caller sees."""
+"""The services over HTTP: they answer as the in-memory AWS, and the middleware decides what a caller sees."""
 
 from functools import cache
 from typing import Any
@@ -10,14 +10,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from evidence.chaos import services
 from openai_webhooks_cli.local.sam_template import REGION
-from tests.integration.test_in_memory_aws import BUS, CASES, SECRET_ID, TABLE, Client, answer, claim, moto
+from tests.integration.test_in_memory_aws import BUS, CASES, SECRET_ID, TABLE, Clients, answer, claim
 from tests.support import asyncio_http as http
+from tests.support.in_memory_aws import InMemoryAws
 from tests.support.receiver_instance import SECRET
 
-__all__ = ["moto"]  # a fixture
 
-
-def at(port: int) -> Client:
+def at(port: int) -> Clients:
     @cache
     def client(service: Any) -> Any:
         return boto3.client(
@@ -37,12 +36,14 @@ def fresh(middleware: services.Middleware | None = None) -> services.Services:
     return services.Services(secret_id=SECRET_ID, secret=SECRET, table=TABLE, bus=BUS, **more)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_answers_over_http_are_those_of_moto(case: str, moto: Client) -> None:
-    with services.in_thread(fresh()) as port:
-        client = at(port)
-        answers = [answer(client(step.service), step) for step in CASES[case]]
-    assert answers == [answer(moto(step.service), step) for step in CASES[case]]
+def test_answers_over_http_are_those_of_in_memory_aws() -> None:
+    """tests/integration/test_in_memory_aws.py compares that with moto."""
+    for case, steps in CASES.items():
+        in_memory = InMemoryAws(secret_id=SECRET_ID, secret=SECRET, table=TABLE, bus=BUS)
+        with services.in_thread(fresh()) as port:
+            client = at(port)
+            answers = [answer(client(step.service), step) for step in steps]
+        assert answers == [answer(in_memory.client(step.service), step) for step in steps], case
 
 
 @pytest.mark.parametrize(
