@@ -60,17 +60,12 @@ def test_retry_follows_the_schedule() -> None:
 
 def test_high_quotas_cause_no_retries() -> None:
     result, _ = run(AMPLE, [20] * 600)
+    ticks = inputs.start_seconds(512) / TICK
 
     assert result.first_time == result.sent
     assert result.retries == result.without_deduplication == 0
     assert result.seconds == pytest.approx(60, abs=inputs.start_seconds(512) + TICK)
-
-
-def test_no_environment_starts_once_the_first_is_warm() -> None:
     # At a steady rate, environments start until the first is warm. From then on, there are enough.
-    result, _ = run(AMPLE, [20] * 600)
-    ticks = inputs.start_seconds(512) / TICK
-
     assert 20 * (ticks - 1) <= result.environments <= 20 * (ticks + 2)
 
 
