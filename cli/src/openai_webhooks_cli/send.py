@@ -12,7 +12,7 @@ import requests
 from urllib3.exceptions import HTTPError, MaxRetryError
 
 from openai_webhooks import CATALOG
-from openai_webhooks_cli import samples
+from openai_webhooks_cli import dev_defaults, samples
 
 TIMEOUT = 30  # seconds
 
@@ -108,7 +108,7 @@ def _refuse(constant: str) -> NoReturn:
 
 def _checked(url: str) -> SplitResult:
     """Return the parts of an http or https URL. Raises SendError."""
-    example = "Set --url to a URL such as http://127.0.0.1:8787/webhooks/openai"
+    example = f"Set --url to a URL such as {dev_defaults.URL}"
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from werkzeug import Request, Response
-from werkzeug.serving import make_server
 
 from openai_webhooks_cli import apigw_event
+from openai_webhooks_cli.local import wsgi_server
 from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool
 
 _REMEMBERED = 10_000  # ids of events
@@ -61,13 +61,10 @@ class HttpApi:
         self._published: OrderedDict[str, None] = OrderedDict()
         host, port = listener.getsockname()
         self.url = f"http://{host}:{port}{route[1]}"
-        application = Request.application(self._respond)
-        self._server = make_server(host, port, application, threaded=True, fd=listener.fileno())
-        # close() waits for one poll interval.
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self._server = wsgi_server.start(Request.application(self._respond), listener)
 
     def close(self) -> None:
-        self._server.shutdown()
+        wsgi_server.stop(self._server)
 
     def has_published(self, eventbridge_id: str) -> bool:
         """Return whether a delivery to this API put the event on the bus. Waits for the deliveries in progress."""

@@ -57,7 +57,8 @@ def start_server(host: str = LOOPBACK, port: int = 0) -> BaseWSGIServer:
 
     moto's own ThreadedMotoServer waits forever if the server cannot start.
     """
-    return wsgi_server.start(DomainDispatcherApplication(create_backend_app), host, port, MotoRequestHandler)
+    listener = socket.create_server((host, port))
+    return wsgi_server.start(DomainDispatcherApplication(create_backend_app), listener, MotoRequestHandler)
 
 
 def _test_event_pattern(handler: EventsHandler) -> str:

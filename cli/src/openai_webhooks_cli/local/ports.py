@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-LOOPBACK = "127.0.0.1"
+from openai_webhooks_cli.local.wsgi_server import LOOPBACK
 
 
 class PortTakenError(Exception):

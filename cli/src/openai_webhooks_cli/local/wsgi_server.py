@@ -1,5 +1,6 @@
 """Small HTTP servers in threads of this process."""
 
+import socket
 import threading
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,18 @@ class QuietHandler(WSGIRequestHandler):
 
 def start(
     application: "WSGIApplication",
-    host: str = LOOPBACK,
-    port: int = 0,
+    listener: socket.socket | None = None,
     request_handler: type[WSGIRequestHandler] = QuietHandler,
 ) -> BaseWSGIServer:
-    """Serve in a thread. Port 0 chooses a free port. End it with `stop`."""
-    server = make_server(host, port, application, threaded=True, request_handler=request_handler)
+    """Serve in a thread, on `listener` or on a free port of the loopback address. End it with `stop`.
+
+    The server has a copy of `listener`, so `listener` is closed here.
+    """
+    with listener or socket.create_server((LOOPBACK, 0)) as listening:
+        host, port = listening.getsockname()
+        server = make_server(
+            host, port, application, threaded=True, request_handler=request_handler, fd=listening.fileno()
+        )
     # `stop` waits for one poll interval.
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     return server

@@ -48,10 +48,8 @@ def receiver() -> Receiver:
 @pytest.fixture
 def api(answered: list[AnsweredDelivery], receiver: Receiver) -> Iterator[HttpApi]:
     pool = cast(FunctionPool, SimpleNamespace(invoke=receiver.invoke))
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        closing(HttpApi(listener, ROUTE, pool, on_answer=answered.append)) as api,
-    ):
+    listener = socket.create_server(("127.0.0.1", 0))
+    with closing(HttpApi(listener, ROUTE, pool, on_answer=answered.append)) as api:
         yield api
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from openai_webhooks_cli.local.ports import LOOPBACK, PortTakenError, listen
+from openai_webhooks_cli.local.ports import PortTakenError, listen
+from openai_webhooks_cli.local.wsgi_server import LOOPBACK
 from tests.support.paths import ROOT
 
 
