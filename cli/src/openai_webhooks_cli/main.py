@@ -51,7 +51,7 @@ def demo(
     You need no AWS account, no Docker and no keys. The exit status is 1 if a
     delivery gets an unexpected answer, or an event reaches the wrong subscribers.
     """
-    _require_local_packages()
+    _require_checkout()
     with quiet_ctrl_c():
         from openai_webhooks_cli.local import demo as local_demo
 
@@ -92,10 +92,9 @@ def dev(
 
     A function restarts when you save a file of its code.
     """
-    _require_local_packages()
+    _require_checkout()
     with quiet_ctrl_c():
         from openai_webhooks_cli.local import dev as local_dev
-        from openai_webhooks_cli.local.local_system import SUBSCRIBER
         from openai_webhooks_cli.local.ports import PortTakenError
         from openai_webhooks_cli.local.sam_template import TemplateError
 
@@ -105,7 +104,7 @@ def dev(
             port=port,
             aws_port=aws_port,
             secret=samples.DEVELOPMENT_SECRET,
-            templates=templates or [SUBSCRIBER],
+            templates=templates or [dev_defaults.SUBSCRIBER],
             parameters=dict(map(_assignment, parameters or [])),
             with_page=page,
         )
@@ -206,9 +205,12 @@ for module in (listen, status, doctor, rules, show, replay, dead_letters, iam, e
     app.add_typer(module.app, rich_help_panel="Deployed stack")
 
 
-def _require_local_packages() -> None:
-    if find_spec("moto") is None:
-        _fail("demo and dev run the stacks of a checkout. Clone the repository, and run in it: make demo")
+def _require_checkout() -> None:
+    if find_spec("moto") is None or not dev_defaults.RECEIVER.exists():
+        _fail(
+            "demo and dev run the receiver's template, which only a checkout of openai-webhooks-eventbridge has. "
+            "Clone the repository, and run in it: make demo"
+        )
 
 
 def _assignment(text: str) -> tuple[str, str]:

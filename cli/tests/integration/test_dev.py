@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 
 from cli.tests.support.local_bus import Bus
 from openai_webhooks_cli import samples
-from openai_webhooks_cli.local.local_system import SUBSCRIBER
+from openai_webhooks_cli.dev_defaults import SUBSCRIBER
 from openai_webhooks_cli.main import app
 from tests.support.background import wait_until
 

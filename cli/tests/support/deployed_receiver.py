@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.aws.stack import Session, Stack, find_stack
-from openai_webhooks_cli.local.local_system import RECEIVER, SUBSCRIBER
+from openai_webhooks_cli.dev_defaults import RECEIVER, SUBSCRIBER
 from openai_webhooks_cli.local.moto_aws import LAMBDA_ENVIRONMENT, MotoAws
 from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
 from openai_webhooks_cli.main import app

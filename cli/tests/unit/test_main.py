@@ -39,6 +39,17 @@ def test_dev_rejects_invalid_port(port: str) -> None:
     assert _run("dev", f"--port={port}").exit_code == 2
 
 
+@pytest.mark.parametrize("command", ["demo", "dev"])
+def test_command_without_checkout_says_what_to_do(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dev_defaults, "RECEIVER", tmp_path / "template.yaml")
+    result = _run(command)
+
+    assert result.exit_code == 2
+    assert result.output.endswith("make demo\n")
+
+
 def test_sam_local_uses_aws_of_dev() -> None:
     [variables] = json.loads((ROOT / "sam-local.env.json").read_text()).values()
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 from moto.events.models import EventPattern
 from watchfiles import PythonFilter, watch
 
-import openai_webhooks_cli
+from openai_webhooks_cli.dev_defaults import RECEIVER, SUBSCRIBER
 from openai_webhooks_cli.local.function_pool import Function, FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.http_api import AnsweredDelivery, HttpApi
 from openai_webhooks_cli.local.moto_aws import MotoAws
@@ -25,10 +25,7 @@ from openai_webhooks_cli.local.subscribers import Arrival, Subscribers
 from openai_webhooks_cli.local.wsgi_server import LOOPBACK
 from openai_webhooks_cli.send import SendError, send
 
-RECEIVER = Path(__file__).resolve().parents[4] / "template.yaml"
 RECEIVER_STACK = "openai-webhooks"
-SUBSCRIBER = Path(openai_webhooks_cli.__file__).parent / "subscriber/template.yaml"
-"""The stack of subscribers that runs by default."""
 RESPONSE_SECONDS = 2.0
 RECEIVER_PROCESSES = 2  # so that two copies of a delivery can be in progress at the same time
 
