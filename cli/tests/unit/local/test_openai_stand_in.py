@@ -1,8 +1,7 @@
 """The stand-in for OpenAI's API, as OpenAI's SDK sees it."""
 
-import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import openai
 import pytest
@@ -12,23 +11,43 @@ from openai_webhooks_cli import samples
 from openai_webhooks_cli.local.openai_stand_in import API_KEY, OpenAIStandIn, RefusedError
 from tests.support.background import wait_until
 
+Event = tuple[str, str]
+
 
 @pytest.fixture
-def local() -> Iterator[OpenAIStandIn]:
-    with OpenAIStandIn() as running:
+def events() -> list[Event]:
+    """The types of the events that OpenAI would send, with the ids of their responses."""
+    return []
+
+
+@pytest.fixture
+def answers() -> list[tuple[str, str, int]]:
+    return []
+
+
+@pytest.fixture
+def stand_in(events: list[Event], answers: list[tuple[str, str, int]]) -> Iterator[OpenAIStandIn]:
+    with OpenAIStandIn(
+        on_end=lambda *event: events.append(event),
+        on_answer=lambda request, status: answers.append((request.action, request.id, status)),
+    ) as running:
         yield running
 
 
+def client_of(stand_in: OpenAIStandIn, key: str = API_KEY) -> OpenAI:
+    return OpenAI(base_url=stand_in.base_url, api_key=key)
+
+
 @pytest.fixture
-def client(local: OpenAIStandIn) -> Iterator[OpenAI]:
-    with OpenAI(base_url=local.base_url, api_key=API_KEY) as connected:
+def client(stand_in: OpenAIStandIn) -> Iterator[OpenAI]:
+    with client_of(stand_in) as connected:
         yield connected
 
 
-def test_background_response_ends_once(local: OpenAIStandIn, client: OpenAI) -> None:
+def test_background_response_ends_once(stand_in: OpenAIStandIn, client: OpenAI, events: list[Event]) -> None:
     created = client.responses.create(model="gpt-5", input="Hello", background=True, metadata={"order": "7"})
-    local.end_response(created.id)
-    local.end_response(created.id, "failed")
+    stand_in.end_response(created.id)
+    stand_in.end_response(created.id, "failed")
 
     ended = client.responses.retrieve(created.id)
     assert (created.status, created.output_text) == ("queued", "")
@@ -36,60 +55,48 @@ def test_background_response_ends_once(local: OpenAIStandIn, client: OpenAI) -> 
     assert ended.output_text
     assert ended.usage
     assert client.responses.cancel(created.id).status == "completed"
-
-
-def test_response_ends_after_seconds_with_event() -> None:
-    events: list[tuple[str, str]] = []
-    with OpenAIStandIn(seconds=0.01, on_end=lambda *event: events.append(event)) as local:
-        created = OpenAI(base_url=local.base_url, api_key=API_KEY).responses.create(input="Hello", background=True)
-        wait_until(lambda: events, "the event")
-
     assert events == [("response.completed", created.id)]
 
 
-@pytest.mark.parametrize("status", ["failed", "incomplete", "completed"])
-def test_metadata_chooses_end_of_response(status: str) -> None:
-    events: list[tuple[str, str]] = []
-    with OpenAIStandIn(seconds=0.01, on_end=lambda *event: events.append(event)) as local:
-        client = OpenAI(base_url=local.base_url, api_key=API_KEY)
-        created = client.responses.create(input="Hello", background=True, metadata={"stand_in": status})
+@pytest.mark.parametrize("metadata", [{}, {"stand_in": "failed"}, {"stand_in": "incomplete"}], ids=str)
+def test_response_ends_after_seconds_as_metadata_says(metadata: dict[str, str], events: list[Event]) -> None:
+    with OpenAIStandIn(seconds=0.01, on_end=lambda *event: events.append(event)) as stand_in:
+        created = client_of(stand_in).responses.create(input="Hello", background=True, metadata=metadata)
         wait_until(lambda: events, "the event")
-        assert client.responses.retrieve(created.id).status == status
 
+    status = metadata.get("stand_in", "completed")
+    assert stand_in.responses[created.id]["status"] == status
     assert events == [(f"response.{status}", created.id)]
 
 
-def test_foreground_response_has_output_and_sends_no_event() -> None:
-    events: list[tuple[str, str]] = []
-    with OpenAIStandIn(seconds=0, on_end=lambda *event: events.append(event)) as local:
-        created = OpenAI(base_url=local.base_url, api_key=API_KEY).responses.create(input="Hello")
+def test_foreground_response_is_complete_and_final(client: OpenAI, events: list[Event]) -> None:
+    created = client.responses.create(input="Hello")
 
-    assert created.status == "completed"
-    assert created.output_text
+    assert (created.status, bool(created.output_text)) == ("completed", True)
+    with pytest.raises(openai.BadRequestError):
+        client.responses.cancel(created.id)
     assert events == []
 
 
-def test_closed_stand_in_sends_no_event() -> None:
-    events: list[tuple[str, str]] = []
-    with OpenAIStandIn(seconds=0.2, on_end=lambda *event: events.append(event)) as local:
-        OpenAI(base_url=local.base_url, api_key=API_KEY).responses.create(input="Hello", background=True)
-    time.sleep(0.4)
+def test_close_cancels_ends_of_responses(events: list[Event]) -> None:
+    with OpenAIStandIn(seconds=3600, on_end=lambda *event: events.append(event)) as stand_in:
+        client_of(stand_in).responses.create(input="Hello", background=True)
+        [timer] = stand_in._timers
 
+    timer.join(10)
+    assert not timer.is_alive()
     assert events == []
 
 
-def test_cancelled_response_sends_event() -> None:
-    events: list[tuple[str, str]] = []
-    with OpenAIStandIn(on_end=lambda *event: events.append(event)) as local:
-        client = OpenAI(base_url=local.base_url, api_key=API_KEY)
-        created = client.responses.create(input="Hello", background=True)
-        assert [client.responses.cancel(created.id).status for _ in range(2)] == ["cancelled", "cancelled"]
+def test_cancelled_response_sends_event(client: OpenAI, events: list[Event]) -> None:
+    created = client.responses.create(input="Hello", background=True)
 
+    assert [client.responses.cancel(created.id).status for _ in range(2)] == ["cancelled", "cancelled"]
     assert events == [("response.cancelled", created.id)]
 
 
-def test_files_are_answered_in_ranges(local: OpenAIStandIn, client: OpenAI) -> None:
-    local.add_batch("batch_1", output=b"0123456789", errors=None)
+def test_files_are_answered_in_ranges(stand_in: OpenAIStandIn, client: OpenAI) -> None:
+    stand_in.add_batch("batch_1", output=b"0123456789", errors=None)
     batch = client.batches.retrieve("batch_1")
     assert batch.output_file_id
     whole = client.files.content(batch.output_file_id)
@@ -97,49 +104,43 @@ def test_files_are_answered_in_ranges(local: OpenAIStandIn, client: OpenAI) -> N
 
     assert batch.error_file_id is None
     assert (whole.content, part.content) == (b"0123456789", b"789")
-    assert part.response.status_code == 206
-    assert part.response.headers["content-range"] == "bytes 7-9/10"
+    assert (part.response.status_code, part.response.headers["content-range"]) == (206, "bytes 7-9/10")
 
 
-def test_call_is_answered_once(local: OpenAIStandIn, client: OpenAI) -> None:
-    local.calls["rtc_1"] = "ringing"
+def test_call_is_answered_once(stand_in: OpenAIStandIn, client: OpenAI) -> None:
+    ringing = {"detail": {"type": "realtime.call.incoming", "data": {"call_id": "rtc_1"}}}
+    stand_in.learn(ringing)
     client.realtime.calls.accept("rtc_1", type="realtime", instructions="Be kind.")
+    stand_in.learn(ringing)
 
     with pytest.raises(openai.NotFoundError):
         client.realtime.calls.reject("rtc_1")
-    assert local.calls == {"rtc_1": "accept"}
-    assert [(request.action, request.id) for request in local.requests] == [
+    assert stand_in.calls == {"rtc_1": "accept"}
+    assert [(request.action, request.id) for request in stand_in.requests] == [
         ("calls.accept", "rtc_1"),
         ("calls.reject", "rtc_1"),
     ]
-    assert local.requests[0].body == {"type": "realtime", "instructions": "Be kind."}
+    assert stand_in.requests[0].body == {"type": "realtime", "instructions": "Be kind."}
 
 
-@pytest.mark.parametrize("event_type", ["response.failed", "response.incomplete", "batch.expired", "batch.failed"])
-def test_sample_event_adds_its_resource(local: OpenAIStandIn, client: OpenAI, event_type: str) -> None:
-    event = samples.sample(event_type, created_at=1)
-    local.learn({"detail": event})
-    family, _, status = event_type.partition(".")
+def test_sample_events_change_the_resource_that_they_name(stand_in: OpenAIStandIn, client: OpenAI) -> None:
+    def learned(event_type: str) -> Any:
+        event = samples.sample(event_type, created_at=1)
+        stand_in.learn({"detail": event})
+        resource: Any = client.responses if event_type.startswith("response.") else client.batches
+        return resource.retrieve(event["data"]["id"])
 
-    resource = client.responses if family == "response" else client.batches
-    added: Any = resource.retrieve(event["data"]["id"])
-    assert added.status == status
-    if family == "batch":
-        assert bool(added.output_file_id) == (status != "failed")
-    elif status == "incomplete":
-        assert added.incomplete_details.reason
-
-
-def test_later_sample_event_changes_resource(local: OpenAIStandIn, client: OpenAI) -> None:
-    for status in ("failed", "expired"):
-        local.learn({"detail": samples.sample(f"batch.{status}", created_at=1) | {"data": {"id": "batch_1"}}})
-        assert client.batches.retrieve("batch_1").status == status
+    assert learned("response.failed").status == "failed"
+    assert learned("response.incomplete").incomplete_details.reason
+    expired, failed = learned("batch.expired"), learned("batch.failed")
+    assert (expired.status, bool(expired.output_file_id)) == ("expired", True)
+    assert (failed.status, failed.output_file_id) == ("failed", None)
 
 
-def test_event_does_not_change_what_a_request_created(local: OpenAIStandIn, client: OpenAI) -> None:
+def test_event_keeps_what_a_request_created(stand_in: OpenAIStandIn, client: OpenAI) -> None:
     created = client.responses.create(input="Hello", background=True)
 
-    local.learn({"detail": {"type": "response.failed", "data": {"id": created.id}}})
+    stand_in.learn({"detail": {"type": "response.failed", "data": {"id": created.id}}})
 
     assert client.responses.retrieve(created.id).status == "queued"
 
@@ -153,80 +154,65 @@ def test_event_does_not_change_what_a_request_created(local: OpenAIStandIn, clie
         {"detail": {"type": 7, "data": {}}},
         {"detail": {"type": "batch.failed", "data": None}},
         {"detail": {"type": "video.failed", "data": {"id": "video_1"}}},
+        {"detail": {"type": "response.paused", "data": {"id": "resp_1"}}},
     ],
 )
-def test_other_input_adds_nothing(local: OpenAIStandIn, function_input: object) -> None:
-    local.learn(function_input)
+def test_other_input_adds_nothing(stand_in: OpenAIStandIn, function_input: object) -> None:
+    stand_in.learn(function_input)
 
-    assert (local.responses, local.batches, local.calls) == ({}, {}, {})
-
-
-def test_answered_call_does_not_ring_again(local: OpenAIStandIn, client: OpenAI) -> None:
-    event = {"detail": {"type": "realtime.call.incoming", "data": {"call_id": "rtc_1"}}}
-    local.learn(event)
-    client.realtime.calls.reject("rtc_1")
-
-    local.learn(event)
-
-    assert local.calls == {"rtc_1": "reject"}
+    assert (stand_in.responses, stand_in.batches, stand_in.calls) == ({}, {}, {})
 
 
-def test_event_without_end_adds_nothing(local: OpenAIStandIn) -> None:
-    local.learn({"detail": {"type": "response.paused", "data": {"id": "resp_1"}}})
-
-    assert local.responses == {}
-
-
-def test_foreground_response_cannot_be_cancelled(client: OpenAI) -> None:
-    created = client.responses.create(input="Hello")
-
-    with pytest.raises(openai.BadRequestError):
-        client.responses.cancel(created.id)
-
-
-def test_unknown_resource_is_not_found(client: OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="The local stand-in has no resp_1"):
-        client.responses.retrieve("resp_1")
-
-
-def test_api_that_is_absent_is_named(client: OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match=r"stand-in lacks POST /v1/embeddings\. It has responses\.create, "):
-        client.embeddings.create(model="text-embedding-3-small", input="Hello")
-
-
-def test_every_answer_is_reported() -> None:
-    answers: list[tuple[str, str, int]] = []
-    with OpenAIStandIn(on_answer=lambda request, status: answers.append((request.action, request.id, status))) as local:
-        client = OpenAI(base_url=local.base_url, api_key=API_KEY)
-        created = client.responses.create(input="Hello")
-        with pytest.raises(openai.NotFoundError):
-            client.responses.retrieve("resp_1")
-        with pytest.raises(openai.NotFoundError):
-            client.models.list()
-        with pytest.raises(openai.AuthenticationError):
-            client.with_options(api_key="sk-wrong").responses.retrieve("resp_2")
-
-    assert answers == [
-        ("responses.create", created.id, 200),
+REFUSED: Final[dict[str, tuple[Callable[[OpenAI], object], tuple[str, str, int], str]]] = {
+    "unknown resource": (
+        lambda client: client.responses.retrieve("resp_1"),
         ("responses.retrieve", "resp_1", 404),
+        "The local stand-in has no resp_1",
+    ),
+    "API that is absent": (
+        lambda client: client.models.list(),
         ("GET /v1/models", "", 404),
+        r"stand-in lacks GET /v1/models\. It has responses\.create, ",
+    ),
+    "wrong key": (
+        # OpenAI quotes the start and the end of the key too.
+        lambda client: client.with_options(api_key="sk-wrong-other-key").responses.retrieve("resp_2"),
         ("responses.retrieve", "resp_2", 401),
-    ]
+        r"sk-wrong\*\*\*\*-key",
+    ),
+}
+"""By case: a request, its answer as it is reported, and the reason in it."""
 
 
-def test_wrong_key_is_refused(local: OpenAIStandIn) -> None:
-    # OpenAI quotes the start and the end of the key too.
-    with pytest.raises(openai.AuthenticationError, match=r"sk-wrong\*\*\*\*-key") as refusal:
-        OpenAI(base_url=local.base_url, api_key="sk-wrong-other-key").batches.retrieve("batch_1")
+@pytest.mark.parametrize(("request_by", "answer", "reason"), REFUSED.values(), ids=REFUSED)
+def test_refusal_has_reason_and_is_reported(
+    client: OpenAI,
+    answers: list[Any],
+    request_by: Callable[[OpenAI], object],
+    answer: tuple[str, str, int],
+    reason: str,
+) -> None:
+    created = client.responses.create(input="Hello")
+    with pytest.raises(openai.APIStatusError, match=reason) as refusal:
+        request_by(client)
+
     assert str(refusal.value.request_id).startswith("req_")
-    assert not local.requests
+    assert answers == [("responses.create", created.id, 200), answer]
 
 
-def test_planted_error_has_no_effect(local: OpenAIStandIn, client: OpenAI) -> None:
+def test_request_with_wrong_key_is_not_recorded(stand_in: OpenAIStandIn) -> None:
+    for key in ("sk-wrong", API_KEY[:-1]):
+        with pytest.raises(openai.AuthenticationError):
+            client_of(stand_in, key).batches.retrieve("batch_1")
+
+    assert not stand_in.requests
+
+
+def test_planted_error_has_no_effect(stand_in: OpenAIStandIn, client: OpenAI) -> None:
     def refuse(_: object) -> None:
-        raise RefusedError(500, "planted")
+        raise RefusedError(400, "planted")
 
-    local.on_request = refuse
-    with pytest.raises(openai.InternalServerError):
+    stand_in.on_request = refuse
+    with pytest.raises(openai.BadRequestError):
         client.responses.create(input="Hello", background=True)
-    assert local.responses == {}
+    assert stand_in.responses == {}
