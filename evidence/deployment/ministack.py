@@ -36,7 +36,7 @@ CHECKOUT: Final = (
     "examples",
     "pyproject.toml",
     "PKG-INFO",
-    "README.md",
+    "docs",  # the package's README
     "LICENSE",
 )
 """What `sam build` of the templates reads."""
