@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, NamedTuple
 
 import typer
@@ -30,6 +31,7 @@ from openai_webhooks_cli.commands.event_rows import answer_fields, answer_row, e
 from openai_webhooks_cli.commands.forwarding import AsForm, Forwarder, Unsigned, absent_servers, build_forwarder
 from openai_webhooks_cli.commands.open_stack import open_stack
 from openai_webhooks_cli.shell import options
+from openai_webhooks_cli.shell.background import start
 from openai_webhooks_cli.shell.command import command
 from openai_webhooks_cli.shell.errors import CannotRun, Failed, Stopped
 from openai_webhooks_cli.shell.next_command import openai_webhooks
@@ -201,15 +203,16 @@ def _print_plan(
 def _send_all(output: Output, events: Sequence[Received], forwarder: Forwarder, to: str) -> None:
     """Send events one after another.
 
-    Raises Failed if some were not accepted. Ctrl-C raises KeyboardInterrupt at once, also while a server hangs.
+    Raises Failed if some were not accepted. Ctrl-C raises Stopped at once, also while a server hangs.
     """
     failed, sent = [], 0
     try:
-        for message in events:
-            if _send(output, message, forwarder):
-                sent += 1
-            else:
-                failed.append(openai_id(message))
+        with Stop() as stop:
+            for message in events:
+                if _send(output, message, forwarder, stop):
+                    sent += 1
+                else:
+                    failed.append(openai_id(message))
     finally:
         output.note(f"{sent} of {len(events)} events were sent to {printable(to)}.")
     if failed:
@@ -217,9 +220,9 @@ def _send_all(output: Output, events: Sequence[Received], forwarder: Forwarder, 
         raise Failed(f"{len(failed)} events were not accepted. Fix the cause, and send them again: {again}")
 
 
-def _send(output: Output, message: Received, forwarder: Forwarder) -> bool:
+def _send(output: Output, message: Received, forwarder: Forwarder, stop: Stop) -> bool:
     output.line(_row(message))
-    answers = forwarder.forward(message.event, message.body)
+    answers = stop.result(start(partial(forwarder.forward, message.event, message.body)))
     for answer in answers:
         output.line(answer_row(answer, ""))
     forward = answer_fields(answers)

@@ -6,10 +6,13 @@ import queue
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from openai_webhooks_cli.shell.errors import Stopped
+
+Result = TypeVar("Result")
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -18,7 +21,7 @@ class Stop:
     """Whether a signal asked to stop. It takes the signals within the `with` statement.
 
     A signal raises nothing where it arrives, because Python ignores an exception there if a finalizer is running.
-    `check` and `wait` raise Stopped. A second signal calls `on_second` and ends the process at once.
+    `check`, `wait` and `result` raise Stopped. A second signal calls `on_second` and ends the process at once.
     """
 
     def __init__(self) -> None:
@@ -48,6 +51,13 @@ class Stop:
         with contextlib.suppress(queue.Empty):
             self._wake_ups.get(timeout=seconds)
         self.check()
+
+    def result(self, future: Future[Result]) -> Result:
+        """Return the result of a future, or raise Stopped as soon as a signal arrives."""
+        future.add_done_callback(lambda _: self._wake_ups.put(None))
+        while not future.done():
+            self.wait(60)
+        return future.result()
 
     def _take(self, number: int, _: FrameType | None) -> None:
         if self.signal_number:
