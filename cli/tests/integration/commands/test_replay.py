@@ -270,8 +270,9 @@ def test_interrupt_cancels_replay_and_names_the_rest(archive: EventArchive, monk
     assert f"openai-webhooks replay --since {utc(reached)} --until" in result.stderr
 
 
-def test_failed_replay_fails(archive: EventArchive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EventsBackend, "describe_replay", lambda *_: {"State": "FAILED", "StateReason": "Gremlins"})
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED"])
+def test_replay_that_ends_early_fails(archive: EventArchive, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    monkeypatch.setattr(EventsBackend, "describe_replay", lambda *_: {"State": state, "StateReason": "Gremlins"})
 
     result = archive.receiver.run("replay", "--since=2h", "--to=all", "--yes")
 

@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 import pytest
-from moto.events.models import EventsBackend
+from moto.events.models import EventsBackend, Replay
 
 from cli.tests.support.aws_calls import AwsFaults
 from cli.tests.support.deployed_receiver import DeployedReceiver
@@ -101,6 +101,16 @@ def test_at_searches_two_minutes(archive: EventArchive) -> None:
     assert result.exit_code == 0, result.stderr
     [replay] = archive.replays()
     assert (replay["EventEndTime"] - replay["EventStartTime"]).total_seconds() == 120
+
+
+def test_event_that_arrives_twice_is_printed_once(archive: EventArchive, monkeypatch: pytest.MonkeyPatch) -> None:
+    replay_once = Replay.replay_events
+    monkeypatch.setattr(Replay, "replay_events", lambda *given: [replay_once(*given) for _ in range(2)])
+    event = archive.publish()
+
+    result = archive.receiver.run("show", event["id"], "--json")
+
+    assert [record["event"]["detail"] for record in records(result.stdout)] == [event]
 
 
 def test_copies_are_printed_once_each(archive: EventArchive) -> None:
