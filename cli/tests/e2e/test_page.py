@@ -6,22 +6,21 @@ With UPDATE_SCREENSHOTS set, the tests also write the pictures in docs/.
 import json
 import os
 import queue
+import socket
 import statistics
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import pytest
-import requests
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page as Tab, expect
 from werkzeug import Request, Response
-from werkzeug.serving import make_server
 
 from cli.tests.support.browser import chromium
+from openai_webhooks_cli.local import wsgi_server
 from openai_webhooks_cli.page.app import Page
 from openai_webhooks_cli.page.feed import Feed
 from tests.support.paths import ROOT
@@ -40,9 +39,6 @@ class Host:
     def __init__(self, port: int = 0) -> None:
         self.feed = Feed()
         self.inputs: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
-        self._server = make_server("127.0.0.1", port, Request.application(self._respond), threaded=True)
-        self.port = self._server.port
-        self.url = f"http://127.0.0.1:{self.port}"
         self.page = Page(
             self.feed,
             actions={name: self._action(name) for name in ACTIONS},
@@ -52,12 +48,14 @@ class Host:
                 "types": ["batch.completed", "batch.failed", "response.completed"],
             },
         )
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        listener = socket.create_server((wsgi_server.LOOPBACK, port))
+        self._server = wsgi_server.start(Request.application(self._respond), listener)
+        self.port = self._server.port
+        self.url = f"http://{self._server.host}:{self.port}"
 
     def close(self) -> None:
         self.page.close()
-        self._server.shutdown()
-        self._server.server_close()
+        wsgi_server.stop(self._server)
 
     def _respond(self, request: Request) -> Response:
         return self.page.respond(request) or Response("another part of the host")
@@ -151,19 +149,13 @@ def _types(tab: Tab) -> list[str]:
     return texts
 
 
-def test_record_appears_without_reload(host: Host, tab: Tab) -> None:
+def test_newest_record_appears_first_without_reload(host: Host, tab: Tab) -> None:
+    _add(host.feed, "batch.failed")
     _add(host.feed)
 
-    row = tab.locator(".row")
-    for text in ("batch.completed", "200", "published", "12 ms", "OnBatch"):
-        expect(row).to_contain_text(text)
-
-
-def test_newest_record_is_first(host: Host, tab: Tab) -> None:
-    _add(host.feed, "batch.completed")
-    _add(host.feed, "batch.failed")
-
-    expect(tab.locator(".row .type")).to_have_text(["batch.failed", "batch.completed"])
+    expect(tab.locator(".row .type")).to_have_text(["batch.completed", "batch.failed"])
+    for text in ("200", "published", "12 ms", "OnBatch"):
+        expect(tab.locator(".row").first).to_contain_text(text)
 
 
 def test_update_changes_row_and_details(host: Host, tab: Tab) -> None:
@@ -201,40 +193,26 @@ def test_body_is_indented_without_changing_it(host: Host, tab: Tab) -> None:
     _add(host.feed, body='{"n":12345678901234567890,"n":1.0,"empty":[],"text":"a, {b}\\n"}')
     tab.locator(".row").click()
 
-    shown = tab.locator("#content > pre").first.text_content()
+    expected = '{\n  "n": 12345678901234567890,\n  "n": 1.0,\n  "empty": [],\n  "text": "a, {b}\\n"\n}'
+    assert tab.locator("#content > pre").first.text_content() == expected
 
-    assert shown == '{\n  "n": 12345678901234567890,\n  "n": 1.0,\n  "empty": [],\n  "text": "a, {b}\\n"\n}'
 
-
-@pytest.mark.parametrize(
-    ("button", "action", "values"),
-    [
-        ("Send again", "send_again", {}),
-        ("Forward again", "forward_again", {}),
-        ("Save as a file", "save", {}),
-        ("signature", "tamper", {"part": "signature"}),
-        ("timestamp", "tamper", {"part": "timestamp"}),
-        ("body", "tamper", {"part": "body"}),
-    ],
-)
-def test_action_gets_the_open_record(host: Host, tab: Tab, button: str, action: str, values: dict[str, str]) -> None:
+def test_actions_get_the_open_record(host: Host, tab: Tab) -> None:
     _add(host.feed)
     chosen = _add(host.feed)
     _add(host.feed)
     tab.locator(".row").nth(1).click()
 
-    tab.get_by_role("button", name=button, exact=True).click()
-
-    assert host.inputs.get(timeout=10) == (action, {"record_id": chosen, **values})
-    expect(tab.locator("#feedback")).not_to_be_empty()
-
-
-def test_save_shows_path(host: Host, tab: Tab) -> None:
-    _add(host.feed)
-    tab.locator(".row").click()
-
-    tab.get_by_role("button", name="Save as a file").click()
-
+    for button, action, values in (
+        ("Send again", "send_again", {}),
+        ("Forward again", "forward_again", {}),
+        ("signature", "tamper", {"part": "signature"}),
+        ("timestamp", "tamper", {"part": "timestamp"}),
+        ("body", "tamper", {"part": "body"}),
+        ("Save as a file", "save", {}),
+    ):
+        tab.get_by_role("button", name=button, exact=True).click()
+        assert host.inputs.get(timeout=10) == (action, {"record_id": chosen, **values}), button
     expect(tab.locator("#feedback")).to_contain_text("events/saved.json")
 
 
@@ -250,16 +228,16 @@ def test_send_gets_type_and_fields(host: Host, tab: Tab) -> None:
     expect(tab.locator("#send")).to_be_hidden()
 
 
-@pytest.mark.parametrize("fields", ["{", "[1]", "null", "7"])
-def test_fields_that_are_no_object_are_not_sent(host: Host, tab: Tab, fields: str) -> None:
+def test_fields_that_are_no_object_are_not_sent(host: Host, tab: Tab) -> None:
     tab.keyboard.press("s")
     tab.get_by_label("Type", exact=True).fill("batch.failed")
-    tab.get_by_label("Fields").fill(fields)
+    for fields in ("{", "[1]", "null", "7"):
+        tab.get_by_label("Fields").fill("{}")
+        tab.get_by_label("Fields").fill(fields)
+        tab.get_by_role("button", name="Send", exact=True).click()
 
-    tab.get_by_role("button", name="Send", exact=True).click()
-
-    expect(tab.get_by_role("alert")).not_to_be_empty()
-    assert host.inputs.empty()
+        expect(tab.get_by_role("alert"), fields).not_to_be_empty()
+        assert host.inputs.empty(), fields
 
 
 def test_error_of_action_is_shown(host: Host, tab: Tab, errors: list[str]) -> None:
@@ -327,18 +305,10 @@ def test_filters_choose_by_type_outcome_and_text(host: Host, tab: Tab) -> None:
     tab.get_by_label("Filter by outcome").select_option("")
     tab.get_by_label("Filter by text").fill("NEEDLE")
     expect(tab.locator(".row .type")).to_have_text(["batch.completed"])
+    _add(host.feed, "response.completed")  # hidden, and shown when the filter lets it through
+    expect(tab.locator("#count")).to_have_text("1 of 4")
     tab.get_by_label("Filter by text").fill("batch_1")  # in each body
-    expect(rows).to_have_count(3)
-
-
-def test_records_that_a_filter_hides_stay_in_the_list(host: Host, tab: Tab) -> None:
-    tab.get_by_label("Filter by text").fill("batch.failed")
-    _add(host.feed, "batch.completed")
-    expect(tab.locator("#empty")).to_be_visible()
-
-    tab.get_by_label("Filter by text").fill("")
-
-    expect(tab.locator(".row .type")).to_have_text(["batch.completed"])
+    expect(rows).to_have_count(4)
 
 
 def test_pause_holds_new_records_until_resume(host: Host, tab: Tab) -> None:
@@ -377,16 +347,10 @@ def test_keyboard_moves_opens_and_closes(host: Host, tab: Tab) -> None:
     tab.keyboard.press("Home")
     tab.keyboard.press("PageDown")
     expect(selected).not_to_have_text("type.99")
-
-
-def test_moving_with_open_details_shows_next_record(host: Host, tab: Tab) -> None:
-    _add(host.feed, "batch.completed")
-    _add(host.feed, "batch.failed")
-    tab.locator(".row").first.click()
-
+    tab.keyboard.press("Home")
+    tab.locator(".row", has_text="type.99").click()
     tab.keyboard.press("ArrowDown")
-
-    expect(tab.locator("#details-title")).to_have_text("batch.completed")
+    expect(title).to_have_text("type.98")
 
 
 def test_keys_focus_filter_and_show_help(host: Host, tab: Tab) -> None:
@@ -463,15 +427,6 @@ def test_deep_event_on_the_bus_is_shown_and_found(host: Host, tab: Tab) -> None:
     expect(tab.locator(".row")).to_have_count(3)
 
 
-@pytest.mark.parametrize("header", [{"Host": "rebound.example"}, {"Origin": "http://rebound.example"}], ids=str)
-def test_foreign_host_or_origin_is_refused(host: Host, header: dict[str, str]) -> None:
-    events = requests.get(f"{host.url}/page/events", headers=header, timeout=10)
-    action = requests.post(f"{host.url}/page/actions/send", headers=header, json={}, timeout=10)
-
-    assert (events.status_code, action.status_code) == (403, 403)
-    assert host.inputs.empty()
-
-
 def test_another_site_in_the_browser_gets_nothing(browser: Browser, host: Host) -> None:
     other = Host()
     with browser.new_context() as context:
@@ -542,9 +497,11 @@ def test_page_has_no_serious_accessibility_fault(
         _add_typical(host.feed)
         expect(tab.locator(".row")).to_have_count(12)
         assert _faults(tab) == []
-        tab.keyboard.press("ArrowDown")
-        tab.keyboard.press("Enter")
+        tab.locator(".row", has_text="video.failed").click()
+        expect(tab.locator("#details")).to_contain_text("VideoQuotaError")
         assert _faults(tab) == []
+        if os.environ.get("UPDATE_SCREENSHOTS") and size == WIDE:
+            tab.screenshot(path=ROOT / f"docs/page-{theme}.png")
         assert tab.evaluate("document.documentElement.scrollWidth") <= size[0]
         for key in ("s", "?"):
             tab.keyboard.press(key)
@@ -563,9 +520,12 @@ def _faults(tab: Tab) -> list[str]:
 
 
 def test_5000_records_do_not_slow_the_page(host: Host, tab: Tab) -> None:
-    for number in range(5000):
+    for number in range(5001):  # the feed keeps 5000
         _add(host.feed, f"type.{number}")
     expect(tab.locator("#count")).to_have_text("5000", timeout=30_000)
+    tab.keyboard.press("End")
+    expect(tab.locator("[aria-selected=true] .type")).to_have_text("type.1")
+    tab.keyboard.press("Home")
 
     delays = []
     for number in range(5):
@@ -609,26 +569,6 @@ def test_new_records_do_not_move_rows_that_are_read(host: Host, tab: Tab) -> Non
     assert row.bounding_box() == before
 
 
-def test_oldest_record_leaves_full_page(host: Host, tab: Tab) -> None:
-    for number in range(5001):
-        _add(host.feed, f"type.{number}")
-
-    expect(tab.locator("#count")).to_have_text("5000", timeout=30_000)
-    tab.keyboard.press("End")
-    expect(tab.locator("[aria-selected=true] .type")).to_have_text("type.1")
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_page_shows_typical_deliveries(browser: Browser, host: Host, errors: list[str], theme: Theme) -> None:
-    with _opened(browser, host, errors, theme=theme) as tab:
-        _add_typical(host.feed)
-        tab.locator(".row", has_text="video.failed").click()
-
-        expect(tab.locator("#details")).to_contain_text("VideoQuotaError")
-        if os.environ.get("UPDATE_SCREENSHOTS"):
-            tab.screenshot(path=ROOT / f"docs/page-{theme}.png")
-
-
 def _add_typical(feed: Feed) -> None:
     """Add deliveries such as a developer sees in a few minutes."""
     deliveries: list[tuple[int, str, int, str, str, list[str]]] = [
@@ -646,17 +586,15 @@ def _add_typical(feed: Feed) -> None:
         (171, "response.completed", 200, "published", "", ["OnResponse"]),
     ]
     for seconds, event_type, status, outcome, reason, names in deliveries:
-        event_id = f"evt_{seconds:03}5b54bdb9b6fbae2f7cbd40847"
-        webhook_id = f"wh_{seconds:03}9a275623b54bdb9b6fbae2f7cb"
-        event = {"id": event_id, "object": "event", "created_at": START + seconds, "type": event_type}
-        event["data"] = {"id": event_type.split(".")[0] + "_68f0c2"}
+        event_id, webhook_id = (
+            f"evt_{seconds:03}5b54bdb9b6fbae2f7cbd40847",
+            f"wh_{seconds:03}9a275623b54bdb9b6fbae2f7cb",
+        )
+        data = {"id": event_type.split(".")[0] + "_68f0c2"}
+        event = {"id": event_id, "object": "event", "created_at": START + seconds, "type": event_type, "data": data}
         fails = event_type == "video.failed"
-        subscriber = {
-            "ok": not fails,
-            "duration_ms": 41.7,
-            "result": "" if fails else "null",
-            "log": ["app.py:31  VideoQuotaError: no seconds are left for proj_abc123"] if fails else ["handled"],
-        }
+        log = ["app.py:31  VideoQuotaError: no seconds are left for proj_abc123"] if fails else ["handled"]
+        subscriber = {"ok": not fails, "duration_ms": 41.7, "result": "" if fails else "null", "log": log}
         _add(
             feed,
             event_type,

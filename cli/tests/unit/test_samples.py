@@ -13,12 +13,11 @@ from openai_webhooks.models import TypedEvent
 from openai_webhooks_cli import samples
 
 
-@pytest.mark.parametrize("event_type", CATALOG)
-def test_sample_fits_its_class(event_type: str) -> None:
-    event = parse(samples.sample(event_type, created_at=1_750_861_210))
+def test_samples_fit_their_classes() -> None:
+    for event_type, event_class in CATALOG.items():
+        event = parse(samples.sample(event_type, created_at=1_750_861_210))
 
-    assert type(event) is CATALOG[event_type]
-    assert event.drift is None
+        assert (type(event), event.drift) == (event_class, None)
 
 
 def test_sample_fits_class_of_sdk() -> None:
