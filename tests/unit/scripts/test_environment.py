@@ -84,6 +84,17 @@ def test_next_step_without_command_is_in_dashboard(tmp_path: Path, monkeypatch: 
     assert "openai-webhooks" not in text
 
 
+def test_region_of_option_beats_region_of_environment(
+    sts: Stubber, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = '[default.deploy.parameters]\nstack_name = "mine"\nregion = "eu-central-1"\n'
+    (tmp_path / "samconfig.toml").write_text(settings)
+    monkeypatch.chdir(tmp_path)
+    sts.add_response("get_caller_identity", {"Account": "123456789012"})
+
+    assert main(["default", "--region=us-west-2"]).split()[-1] == "us-west-2"
+
+
 def test_unknown_environment_is_refused_with_list() -> None:
     with pytest.raises(SystemExit, match=f"'staging'.*{', '.join(ENVIRONMENTS)}"):
         main(["staging", "--check"])
