@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from openai_webhooks_cli.aws.stack import Stack
 from openai_webhooks_cli.aws.tap import LEASE, RENEWAL, Pattern, Received, Tap, open_tap
-from openai_webhooks_cli.shell.errors import CannotRun, Failed
+from openai_webhooks_cli.shell.errors import CannotRun, Failed, if_found
 from openai_webhooks_cli.shell.next_command import aws, make, openai_webhooks
 from openai_webhooks_cli.shell.printable import printable
 from openai_webhooks_cli.shell.stop import Stop
@@ -107,43 +107,27 @@ def require_archive(stack: Stack) -> Archive:
 
 @contextmanager
 def replaying(
-    stack: Stack,
-    archive: Archive,
-    name: str,
-    window: Window,
-    *,
-    rule_arns: Sequence[str] | None,
-    stop: Stop,
-    on_cleanup_failure: Callable[[str], None],
+    stack: Stack, archive: Archive, name: str, window: Window, *, rule_arns: Sequence[str] | None, stop: Stop
 ) -> Iterator[None]:
     """Start a replay, and cancel it at the end of the `with` statement if it still runs.
 
     None for `rule_arns` sends the events to every rule on the bus.
-    `on_cleanup_failure` is called with a command to run if the replay cannot be canceled, or if a second signal ends
-    the process before that.
     """
     cancel = aws("events", "cancel-replay", "--replay-name", name, region=stack.region)
     advice = f"The replay may still run. To cancel it:\n  {cancel}"
-    on_second = stop.on_second
-
-    def report() -> None:
-        on_cleanup_failure(advice)
-        on_second()
-
-    stop.on_second = report
-    try:
-        _start_replay(stack, archive, name, window, rule_arns=rule_arns)
-    except BotoCoreError:  # no answer, so EventBridge may have started it
-        on_cleanup_failure(advice)
-        raise
-    try:
-        yield
-    finally:
+    with stop.unfinished(lambda: advice):
         try:
-            _cancel_replay(stack, name)
-        except (BotoCoreError, ClientError) as error:
-            on_cleanup_failure(f"The replay could not be canceled ({type(error).__name__}). {advice}")
-        stop.on_second = on_second
+            _start_replay(stack, archive, name, window, rule_arns=rule_arns)
+        except BotoCoreError:  # no answer, so EventBridge may have started it
+            stop.leave(advice)
+            raise
+        try:
+            yield
+        finally:
+            try:
+                _cancel_replay(stack, name)
+            except (BotoCoreError, ClientError) as error:
+                stop.leave(f"The replay could not be canceled ({type(error).__name__}). {advice}")
 
 
 def replay_state(stack: Stack, name: str) -> ReplayState:
@@ -174,10 +158,9 @@ def _start_replay(
 def _cancel_replay(stack: Stack, name: str) -> None:
     """Cancel a replay that may have ended."""
     try:
-        stack.client("events").cancel_replay(ReplayName=name)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("IllegalStatusException", "ResourceNotFoundException"):
-            raise
+        if_found(lambda: stack.client("events").cancel_replay(ReplayName=name))
+    except stack.client("events").exceptions.IllegalStatusException:
+        pass
 
 
 def fetch(
@@ -188,12 +171,11 @@ def fetch(
     *,
     ids: Sequence[str] = (),
     types: Sequence[Any] = (),
-    on_cleanup_failure: Callable[[str], None],
 ) -> list[Received]:
     """Return the archived events of some windows, each event once, in the order of their times.
 
     `ids` are OpenAI's. `types` are types in the form of an event pattern. Windows are read one after another, and the
-    later ones only if an id was not found. `on_cleanup_failure` is that of `open_tap` and `replaying`.
+    later ones only if an id was not found.
     """
     name = replay_name(stack)
     names = [f"{name}-{number}" for number, _ in enumerate(windows, start=1)]
@@ -204,12 +186,9 @@ def fetch(
         pattern["detail-type"] = list(types)
     found: dict[str, Received] = {}
     missing = set(ids)
-    with open_tap(stack, [pattern], stop, on_cleanup_failure=on_cleanup_failure) as tap:
+    with open_tap(stack, [pattern], stop) as tap:
         for replay, window in zip(names, windows, strict=True):
-            rule = [tap.rule_arn]
-            with replaying(
-                stack, archive, replay, window, rule_arns=rule, stop=stop, on_cleanup_failure=on_cleanup_failure
-            ):
+            with replaying(stack, archive, replay, window, rule_arns=[tap.rule_arn], stop=stop):
                 for message in _receive(tap, replay, stop, is_enough=lambda: bool(ids) and not missing):
                     found.setdefault(_key(message), message)
                     missing.discard(openai_id(message))

@@ -20,8 +20,9 @@ from openai_webhooks_cli import samples
 from openai_webhooks_cli.aws.rules import Rule, Target, is_function, read_rules, short_name
 from openai_webhooks_cli.aws.stack import Stack
 from openai_webhooks_cli.aws.tap import event_id
-from openai_webhooks_cli.shell.errors import is_denied
+from openai_webhooks_cli.shell.errors import is_absent, is_denied
 from openai_webhooks_cli.shell.printable import printable
+from openai_webhooks_cli.shell.stop import Stop
 from openai_webhooks_cli.shell.times import iso_time
 
 _THREADS = 8
@@ -99,23 +100,13 @@ class DeadLetter(NamedTuple):
 
 
 class Reader:
-    """Receives each dead letter of the queues once. Until the `with` statement ends, nobody else receives it.
-
-    `on_cleanup_failure` is called if the messages stay hidden for longer.
-    """
+    """Receives each dead letter of the queues once. Until the `with` statement ends, nobody else receives it."""
 
     hidden = f"The messages that were read are hidden for {HIDDEN // 60} minutes. They are not lost."
 
-    def __init__(
-        self,
-        stack: Stack,
-        queues: Sequence[DeadLetterQueue],
-        rules: Sequence[Rule],
-        *,
-        on_cleanup_failure: Callable[[str], None],
-    ) -> None:
+    def __init__(self, stack: Stack, queues: Sequence[DeadLetterQueue], rules: Sequence[Rule], stop: Stop) -> None:
         self._sqs = stack.client("sqs")
-        self._on_cleanup_failure = on_cleanup_failure
+        self._stop = stop
         self._queues = queues
         self._rules = rules
         self._receipts: dict[str, dict[str, str]] = {queue.url: {} for queue in queues}
@@ -135,7 +126,7 @@ class Reader:
                     batch = entries[start : start + _BATCH]
                     self._sqs.change_message_visibility_batch(QueueUrl=url, Entries=batch)
         except (BotoCoreError, ClientError):
-            self._on_cleanup_failure(self.hidden)
+            self._stop.leave(self.hidden)
 
     def dead_letters(self, rule: str | None) -> Iterator[DeadLetter]:
         """Yield the dead letters, or only those of the rule with this name."""
@@ -279,9 +270,7 @@ def _tolerant(stack: Stack, arn: str, call: Callable[[], dict[str, Any]]) -> dic
 
 def _is_absent(stack: Stack, arn: str, error: ClientError) -> bool:
     """Return whether a resource does not exist, or belongs to another account that does not share it."""
-    code = error.response["Error"]["Code"]
-    is_missing = code == "ResourceNotFoundException" or "NonExistentQueue" in code or "QueueDoesNotExist" in code
-    return is_missing or (is_denied(error) and arn.split(":")[4] != stack.account)
+    return is_absent(error) or (is_denied(error) and arn.split(":")[4] != stack.account)
 
 
 def _from_rule(letter: DeadLetter, attributes: Mapping[str, str], rules: Sequence[Rule]) -> DeadLetter:

@@ -4,10 +4,9 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from botocore.exceptions import ClientError
-
 from openai_webhooks import InvalidSecret, decode_secret
 from openai_webhooks_cli.aws.stack import Stack
+from openai_webhooks_cli.shell.errors import if_found
 
 _WRITE_CHECK = "openai-webhooks-write-check"
 _PLACEHOLDER = "Placeholder "  # how the template's text starts
@@ -23,14 +22,9 @@ class SigningSecret:
 
     def read(self, stage: str = "AWSCURRENT") -> str | None:
         """Return the text of a version, or None if no version has this staging label."""
-        try:
-            # Name the stage always: without one, some emulators return the newest version.
-            answer = self._client.get_secret_value(SecretId=self.arn, VersionStage=stage)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ResourceNotFoundException":
-                raise
-            return None
-        return str(answer.get("SecretString", ""))
+        # Name the stage always: without one, some emulators return the newest version.
+        answer = if_found(lambda: self._client.get_secret_value(SecretId=self.arn, VersionStage=stage))
+        return None if answer is None else str(answer.get("SecretString", ""))
 
     def stored_at(self) -> datetime | None:
         """Return when the current version was stored. This does not read the secret."""

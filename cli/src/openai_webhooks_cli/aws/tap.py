@@ -10,14 +10,14 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from openai_webhooks_cli.aws.stack import Stack, user_name
-from openai_webhooks_cli.shell.errors import Failed
+from openai_webhooks_cli.shell.errors import Failed, if_found
 from openai_webhooks_cli.shell.next_command import aws, openai_webhooks
 from openai_webhooks_cli.shell.printable import printable
 from openai_webhooks_cli.shell.stop import Stop
@@ -134,10 +134,13 @@ class Tap:
 
     def restore(self) -> None:
         """Create again what is missing, and renew the lease. Raises an error of AWS if it does not answer."""
-        if _queue_url(self.stack, self.name) is None or not _rule_exists(self.stack, self.name):
-            self.create()
-        else:
+        events, bus = self.stack.client("events"), self.stack.bus
+        if _queue_url(self.stack, self.name) and if_found(
+            lambda: events.describe_rule(Name=self.name, EventBusName=bus)
+        ):
             self.renew()
+        else:
+            self.create()
 
     def renew(self) -> None:
         """Extend the lease, or create the rule."""
@@ -225,34 +228,24 @@ class Tap:
 
 
 @contextmanager
-def open_tap(
-    stack: Stack,
-    alternatives: Sequence[Pattern],
-    stop: Stop,
-    *,
-    on_cleanup_failure: Callable[[str], None],
-) -> Iterator[Tap]:
-    """Open a tap, ready to receive, and remove it at the end of the `with` statement.
-
-    `on_cleanup_failure` is called with commands to run if the tap cannot be removed, or if a second signal ends the
-    process before that.
-    """
+def open_tap(stack: Stack, alternatives: Sequence[Pattern], stop: Stop) -> Iterator[Tap]:
+    """Open a tap, ready to receive, and remove it at the end of the `with` statement."""
     tap = Tap(stack, alternatives)
-    stop.on_second = lambda: on_cleanup_failure(f"Not removed. Run these commands:\n{tap.cleanup_commands}")
-    try:
-        tap.create()
-        stop.check()
-        tap.prove(stop)
-        yield tap
-    finally:
+    with stop.unfinished(lambda: f"Not removed. Run these commands:\n{tap.cleanup_commands}"):
         try:
-            tap.close()
-            stop.on_second = lambda: None
-        except (BotoCoreError, ClientError) as error:
-            on_cleanup_failure(
-                f"The temporary rule and queue could not be removed ({type(error).__name__}). The rule matches nothing "
-                f"after {LEASE // 60} minutes, and the next session removes both. Or run:\n{tap.cleanup_commands}"
-            )
+            tap.create()
+            stop.check()
+            tap.prove(stop)
+            yield tap
+        finally:
+            try:
+                tap.close()
+            except (BotoCoreError, ClientError) as error:
+                stop.leave(
+                    f"The temporary rule and queue could not be removed ({type(error).__name__}). The rule matches "
+                    f"nothing after {LEASE // 60} minutes, and the next session removes both. Or run:\n"
+                    f"{tap.cleanup_commands}"
+                )
 
 
 def find_leftovers(stack: Stack) -> list[Leftover]:
@@ -315,53 +308,22 @@ def _lease_end(description: str) -> float:
 
 
 def _created_at(stack: Stack, queue_url: str) -> float:
-    try:
-        answer = stack.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=["CreatedTimestamp"])
-    except ClientError as error:
-        if not _is_missing(error):
-            raise
-        return 0.0  # another session has just removed it
-    return float(answer["Attributes"]["CreatedTimestamp"])
-
-
-def _rule_exists(stack: Stack, name: str) -> bool:
-    try:
-        stack.client("events").describe_rule(Name=name, EventBusName=stack.bus)
-    except ClientError as error:
-        if not _is_missing(error):
-            raise
-        return False
-    return True
+    sqs, names = stack.client("sqs"), ["CreatedTimestamp"]
+    answer = if_found(lambda: sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names))
+    # Without an answer, another session has just removed the queue.
+    return float(answer["Attributes"]["CreatedTimestamp"]) if answer else 0.0
 
 
 def _remove_rule(stack: Stack, name: str) -> None:
-    events = stack.client("events")
-    try:
-        events.remove_targets(Rule=name, EventBusName=stack.bus, Ids=["tap"])
-        events.delete_rule(Name=name, EventBusName=stack.bus)
-    except ClientError as error:
-        if not _is_missing(error):
-            raise
+    events, bus = stack.client("events"), stack.bus
+    if if_found(lambda: events.remove_targets(Rule=name, EventBusName=bus, Ids=["tap"])):
+        if_found(lambda: events.delete_rule(Name=name, EventBusName=bus))
 
 
 def _remove_queue(stack: Stack, url: str) -> None:
-    try:
-        stack.client("sqs").delete_queue(QueueUrl=url)
-    except ClientError as error:
-        if not _is_missing(error):
-            raise
+    if_found(lambda: stack.client("sqs").delete_queue(QueueUrl=url))
 
 
 def _queue_url(stack: Stack, name: str) -> str | None:
-    try:
-        return str(stack.client("sqs").get_queue_url(QueueName=name)["QueueUrl"])
-    except ClientError as error:
-        if not _is_missing(error):
-            raise
-        return None
-
-
-def _is_missing(error: ClientError) -> bool:
-    """Return whether an error says that a rule or a queue does not exist."""
-    code = error.response.get("Error", {}).get("Code", "")
-    return code == "ResourceNotFoundException" or "NonExistentQueue" in code or "QueueDoesNotExist" in code
+    answer = if_found(lambda: stack.client("sqs").get_queue_url(QueueName=name))
+    return answer and str(answer["QueueUrl"])

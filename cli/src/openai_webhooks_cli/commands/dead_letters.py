@@ -77,8 +77,8 @@ def show(
     dead_letters = []
     with (
         output.progress("Reading the dead letters"),
-        Stop() as stop,
-        Reader(found, queues, rules, on_cleanup_failure=output.warning) as reader,
+        Stop(output.warning) as stop,
+        Reader(found, queues, rules, stop) as reader,
     ):
         for dead_letter in islice(reader.dead_letters(rule), maximum):
             stop.check()
@@ -121,8 +121,11 @@ def redrive(
     counts = Counter({"planned": 0} if dry_run else {"redriven": 0, "failed": 0})
     counts["left"] = 0
     try:
-        with Stop() as stop, Reader(found, queues, rules, on_cleanup_failure=output.warning) as reader:
-            stop.on_second = lambda: output.error(reader.hidden)
+        with (
+            Stop(output.warning) as stop,
+            Reader(found, queues, rules, stop) as reader,
+            stop.unfinished(lambda: reader.hidden),
+        ):
             for dead_letter in islice(reader.dead_letters(rule), limit):
                 stop.check()
                 result, reason = _redrive(found, dead_letter, reader, dry_run=dry_run)

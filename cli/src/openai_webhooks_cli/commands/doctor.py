@@ -113,10 +113,8 @@ def _probe(output: Output, visit: Visit) -> Iterator[Finding]:
         raise NotChecked(NO_ENDPOINT)
     event_type = sample_delivery.choose_type(stack, endpoints[0].event_types)
     try:
-        with output.progress(f"Following a sample of {event_type} from OpenAI to the bus"), Stop() as stop:
-            followed = sample_delivery.follow(
-                stack, api, endpoints[0], event_type, stop, on_cleanup_failure=output.error
-            )
+        with output.progress(f"Following a sample of {event_type} from OpenAI to the bus"), Stop(output.error) as stop:
+            followed = sample_delivery.follow(stack, api, endpoints[0], event_type, stop)
     except (CannotRun, Failed) as error:
         yield Finding(str(error), "E_PROBE", openai_webhooks("endpoint", "list"))
         return

@@ -84,12 +84,14 @@ def create(
             "A signing secret is stored already, perhaps of another endpoint. To replace it, pass --replace-secret. To "
             f"accept both secrets: {openai_webhooks('endpoint', 'create', '--keep-secret')}"
         )
-    with Stop() as stop:
+    with Stop(output.error) as stop:
         endpoint_secret.check_writable(secret, output)
         stop.check()
         check = openai_webhooks("endpoint", "list")
-        stop.on_second = lambda: output.error(f"Stopped early. Check what exists: {check}")
-        with output.progress("Creating the endpoint"):
+        with (
+            stop.unfinished(lambda: f"Stopped early. Check what exists: {check}"),
+            output.progress("Creating the endpoint"),
+        ):
             endpoint, new = api.create(url, name or found.name, event_types)
             endpoint_secret.store_or_delete(secret, "\n".join([*kept, new]), api, endpoint)
         text = f"Created {endpoint.id} for {len(endpoint.event_types)} types, and stored its signing secret."
@@ -177,7 +179,7 @@ def send_test(
     found = open_stack(output, stack, profile, region, endpoint_url)
     endpoint = _find(api, found, endpoint_id)
     _require_known([event_type], api.event_types())
-    with Stop() as stop:
+    with Stop(output.error) as stop:
         _test(output, api, found, endpoint, event_type, stop)
 
 
@@ -230,12 +232,12 @@ def rotate(
         yes=yes,
     ):
         raise Failed("Nothing was changed.")
-    with Stop() as stop:
+    with Stop(output.error) as stop:
         endpoint_secret.check_writable(secret, output)
         stop.check()
         again = openai_webhooks("endpoint", "rotate", "--id", endpoint.id)
-        stop.on_second = lambda: output.error(f"Stopped early: the new secret may be lost. Rotate again now: {again}")
-        with output.progress("Rotating the signing secret"):
+        lost = f"Stopped early: the new secret may be lost. Rotate again now: {again}"
+        with stop.unfinished(lambda: lost), output.progress("Rotating the signing secret"):
             endpoint, new = api.rotate(endpoint.id, keep_old=not leaked)
             endpoint_secret.store_or_save(secret, "\n".join([*kept, new]), found)
             if leaked:
@@ -349,9 +351,7 @@ def _test(
 ) -> None:
     """Follow a sample event from OpenAI to the bus. Raises Failed if it does not arrive."""
     with output.progress(f"Following a sample of {event_type} from OpenAI to the bus"):
-        followed = sample_delivery.follow(
-            stack, api, endpoint, event_type, stop, retry_for=retry_for, on_cleanup_failure=output.error
-        )
+        followed = sample_delivery.follow(stack, api, endpoint, event_type, stop, retry_for=retry_for)
     seconds, arrived_after = followed.answered_after, followed.arrived_after
     text = f"OpenAI was answered {followed.status}  after {seconds:.1f} s"
     output.item(text, type="answered", event_type=event_type, status=followed.status, seconds=round(seconds, 3))

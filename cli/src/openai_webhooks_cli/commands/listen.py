@@ -103,7 +103,7 @@ def listen(
         if live_page:
             parts.callback(live_page.close)
             output.note(f"Page: {live_page.url}")
-        stop = parts.enter_context(Stop())
+        stop = parts.enter_context(Stop(output.error))
         _listen(found, output, stop, Settings(forwarder, maximum, seconds, live_page), alternatives, since)
 
 
@@ -118,28 +118,18 @@ def _listen(
         output.warning(f"Nothing listens on {url} yet. Events are shown; forwards fail until it does.")
     if swept := sweep(stack):
         output.note(f"Removed what {len(swept)} ended sessions left: {', '.join(swept)}.")
-    removed = True
-
-    def on_cleanup_failure(text: str) -> None:
-        nonlocal removed
-        removed = False
-        output.error(text)
-
     names = [{"exists": False}, *([replay] if past else [])]
     patterns = [{**pattern, "replay-name": names} for pattern in alternatives]
     try:
         with ExitStack() as parts:
-            tap = parts.enter_context(open_tap(stack, patterns, stop, on_cleanup_failure=on_cleanup_failure))
+            tap = parts.enter_context(open_tap(stack, patterns, stop))
             session = LiveSession(tap, output, settings)
             stop.on_first = session.quit
             stop.check()  # a signal that came before that
             output.record(type="ready", session=tap.session, rule=tap.name, bus=stack.bus)
             _announce(output, seconds=time.monotonic() - started)
             if archive and past:
-                rule = [tap.rule_arn]
-                parts.enter_context(
-                    replaying(stack, archive, replay, past, rule_arns=rule, stop=stop, on_cleanup_failure=output.error)
-                )
+                parts.enter_context(replaying(stack, archive, replay, past, rule_arns=[tap.rule_arn], stop=stop))
                 output.note(
                     f"Past events since {local_time(past.start)} follow, not in order. "
                     "An event can take 10 minutes to reach the archive."
@@ -150,8 +140,8 @@ def _listen(
                 stop.on_first = lambda: None
             stop.check()
     finally:
-        output.record(type="closed", removed=removed)
-        if removed:
+        output.record(type="closed", removed=not stop.leaves_something)
+        if not stop.leaves_something:
             output.note("Removed the temporary rule and queue.")
 
 

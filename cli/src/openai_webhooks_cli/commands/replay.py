@@ -109,10 +109,8 @@ def replay(
     if is_rule:
         _replay_to_rules(found, source, output, to, None if to == _ALL else [rule.arn for rule in rules])
         return
-    with output.progress(READING), Stop() as stop:
-        events = fetch(
-            found, source.archive, stop, source.windows, ids=ids, types=patterns, on_cleanup_failure=output.error
-        )
+    with output.progress(READING), Stop(output.error) as stop:
+        events = fetch(found, source.archive, stop, source.windows, ids=ids, types=patterns)
     _send_all(output, events, forwarder, to)
     if missing := sorted(set(ids) - set(map(openai_id, events))):
         raise not_found(missing, source.archive, source.windows[-1], source.now, ["replay", *missing, "--to", to])
@@ -245,16 +243,8 @@ def _replay_to_rules(stack: Stack, source: _Source, output: Output, to: str, rul
     stopped: Stopped | None = None
     try:
         with (
-            Stop() as stop,
-            replaying(
-                stack,
-                source.archive,
-                name,
-                window,
-                rule_arns=rule_arns,
-                stop=stop,
-                on_cleanup_failure=output.error,
-            ),
+            Stop(output.error) as stop,
+            replaying(stack, source.archive, name, window, rule_arns=rule_arns, stop=stop),
             output.progress(step) as status,
         ):
             while not (state := replay_state(stack, name)).is_over:

@@ -49,8 +49,8 @@ def show(
     archive = require_archive(found)
     now = datetime.fromtimestamp(found.now(), UTC)
     windows = search_windows([event_id], archive, now, since=since, at=at)
-    with output.progress(READING), Stop() as stop:
-        copies = fetch(found, archive, stop, windows, ids=[event_id], on_cleanup_failure=output.error)
+    with output.progress(READING), Stop(output.error) as stop:
+        copies = fetch(found, archive, stop, windows, ids=[event_id])
     if not copies:
         raise not_found([event_id], archive, windows[-1], now, ["show", event_id])
     for copy in copies:

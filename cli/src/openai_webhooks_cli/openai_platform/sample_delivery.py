@@ -1,7 +1,7 @@
 """A sample event that OpenAI delivers to an endpoint, followed from OpenAI to the bus."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from openai_webhooks_cli.aws.rules import handled_types
@@ -38,21 +38,14 @@ def choose_type(stack: Stack, types: Sequence[str]) -> str:
 
 
 def follow(
-    stack: Stack,
-    api: OpenAIApi,
-    endpoint: Endpoint,
-    event_type: str,
-    stop: Stop,
-    *,
-    retry_for: float = 0,
-    on_cleanup_failure: Callable[[str], None],
+    stack: Stack, api: OpenAIApi, endpoint: Endpoint, event_type: str, stop: Stop, *, retry_for: float = 0
 ) -> Followed:
     """Let OpenAI deliver a sample, and wait for it on the bus. Refusals are retried for `retry_for` seconds.
 
     Other events of the type that arrive at the same time cannot be told from the sample.
     """
     pattern = {"source": [stack.event_source], "detail-type": [event_type], "replay-name": [{"exists": False}]}
-    with open_tap(stack, [pattern], stop, on_cleanup_failure=on_cleanup_failure) as tap:
+    with open_tap(stack, [pattern], stop) as tap:
         started, status = _deliver(api, endpoint, event_type, stop, retry_for=retry_for)
         answered_after = time.monotonic() - started
         followed = Followed(event_type, status, answered_after, None)

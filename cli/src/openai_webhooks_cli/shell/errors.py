@@ -1,6 +1,8 @@
 """What ends a command early, and what the command says then: what happened, and the next command to run."""
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -32,6 +34,8 @@ _EXPIRED_CODES = {
     "UnrecognizedClientException",
     "AuthFailure",
 }
+Result = TypeVar("Result")
+
 _DENIED_CODES = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
 
 
@@ -76,6 +80,22 @@ def is_expired(error: BaseException) -> bool:
 def is_denied(error: BaseException) -> bool:
     """Return whether an error means that IAM denied the call."""
     return isinstance(error, ClientError) and _code(error) in _DENIED_CODES
+
+
+def if_found(call: Callable[[], Result]) -> Result | None:
+    """Return the answer of a call about a resource, or None if the resource does not exist."""
+    try:
+        return call()
+    except ClientError as error:
+        if not is_absent(error):
+            raise
+        return None
+
+
+def is_absent(error: ClientError) -> bool:
+    """Return whether an error means that a resource does not exist."""
+    code = _code(error)
+    return code == "ResourceNotFoundException" or "NonExistentQueue" in code or "QueueDoesNotExist" in code
 
 
 def _explain_refusal(error: ClientError) -> str:

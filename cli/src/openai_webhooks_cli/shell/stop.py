@@ -5,7 +5,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from types import FrameType
 from typing import Any, Self, TypeVar
@@ -21,13 +21,17 @@ class Stop:
     """Whether a signal asked to stop. It takes the signals within the `with` statement.
 
     A signal raises nothing where it arrives, because Python ignores an exception there if a finalizer is running.
-    `check`, `wait` and `result` raise Stopped. A second signal calls `on_second` and ends the process at once.
+    `check`, `wait` and `result` raise Stopped. A second signal prints the advice of all that is `unfinished`, and ends
+    the process at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None] = lambda _: None) -> None:
+        """`tell` prints what the user has to do, because this process cannot."""
         self.signal_number = 0
-        self.on_second: Callable[[], None] = lambda: None
+        self.leaves_something = False
         self.on_first: Callable[[], None] = lambda: None
+        self._tell = tell
+        self._advice: list[Callable[[], str]] = []
         self._wake_ups: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._previous: dict[int, Any] = {}
 
@@ -40,6 +44,20 @@ class Stop:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    def leave(self, advice: str) -> None:
+        """Tell the user what could not be cleaned up."""
+        self.leaves_something = True
+        self._tell(advice)
+
+    @contextlib.contextmanager
+    def unfinished(self, advice: Callable[[], str]) -> Iterator[None]:
+        """Let a second signal print the advice, until the end of the `with` statement."""
+        self._advice.append(advice)
+        try:
+            yield
+        finally:
+            self._advice.remove(advice)
 
     def check(self) -> None:
         """Raise Stopped after a signal."""
@@ -61,7 +79,8 @@ class Stop:
 
     def _take(self, number: int, _: FrameType | None) -> None:
         if self.signal_number:
-            self.on_second()
+            for advice in reversed(self._advice):
+                self._tell(advice())
             os._exit(128 + number)
         self.signal_number = number
         self._wake_ups.put(None)

@@ -1,5 +1,7 @@
 """Replays that the process cannot cancel itself."""
 
+import os
+import signal
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,19 +25,24 @@ def stack(receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch) -> Stack:
     return receiver.stack
 
 
-def test_second_signal_names_replay_and_tap(stack: Stack) -> None:
+def test_second_signal_names_replay_and_tap(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
     said: list[str] = []
-    stop = Stop()
-    stop.on_second = lambda: said.append("tap")
+    archive = require_archive(stack)
 
-    with replaying(
-        stack, require_archive(stack), "a-replay", WINDOW, rule_arns=[], stop=stop, on_cleanup_failure=said.append
+    with (
+        Stop(said.append) as stop,
+        stop.unfinished(lambda: "tap"),
+        replaying(stack, archive, "a-replay", WINDOW, rule_arns=[], stop=stop),
     ):
-        stop.on_second()
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     replay, tap = said
     assert COMMAND in replay
     assert tap == "tap"
+    assert ended == [128 + signal.SIGINT]
 
 
 def test_start_without_answer_names_replay(stack: Stack) -> None:
@@ -44,9 +51,7 @@ def test_start_without_answer_names_replay(stack: Stack) -> None:
 
     said: list[str] = []
     stack.client("events").meta.events.register("before-call.events.StartReplay", time_out)
-    replay = replaying(
-        stack, require_archive(stack), "a-replay", WINDOW, rule_arns=[], stop=Stop(), on_cleanup_failure=said.append
-    )
+    replay = replaying(stack, require_archive(stack), "a-replay", WINDOW, rule_arns=[], stop=Stop(said.append))
 
     with pytest.raises(ReadTimeoutError), replay:
         pytest.fail("the replay did not start")
