@@ -28,6 +28,7 @@ COMMAND = str(Path(sys.executable).with_name("openai-webhooks"))
 
 TEMPLATE = """
 Transform: AWS::Serverless-2016-10-31
+Parameters: { Reply: { Type: String, Default: "" } }
 Resources:
   Plain:
     Type: AWS::Serverless::Function
@@ -35,6 +36,7 @@ Resources:
       CodeUri: code/
       Handler: app.handler
       Runtime: python3.13
+      Environment: { Variables: { REPLY: !Ref Reply } }
       Events:
         Rule:
           Type: EventBridgeRule
@@ -57,12 +59,14 @@ Resources:
     Type: AWS::Kinesis::Stream
     Properties: { ShardCount: 1 }
 """
-"""A user's own stack: a function without Timeout, MemorySize and Environment, and things that do not run here."""
+"""A user's own stack: a function without Timeout and MemorySize, and things that do not run here."""
 
 HANDLER = """
+import os
 def handler(event, context):
-    print("got", event["detail-type"])
-    return event["detail"]["data"]["id"]
+    match event["detail"]["data"]["id"]:
+        case "raise": raise ValueError(os.environ["REPLY"])
+        case "die": os._exit(7)
 """
 
 
@@ -158,38 +162,31 @@ def test_dev_prints_command_with_its_url(dev: Dev) -> None:
 
 
 def test_dev_prints_delivery_and_its_subscribers(dev: Dev) -> None:
-    sent = dev.send("batch.failed", "--data", "id=batch_7")
-
+    sent = dev.send("batch.failed", "--id=wh_again")
     assert sent.exit_code == 0
     assert '200 {"outcome": "published"}' in sent.output
     assert dev.until(r"200 published +batch.failed .*-> (.*)") == "OnBatch, OnFailure"
 
-
-def test_same_id_is_duplicate(dev: Dev) -> None:
-    assert '"published"' in dev.send("eval.run.failed", "--id=wh_again").output
-    assert '"duplicate"' in dev.send("eval.run.failed", "--id=wh_again").output
+    assert '200 {"outcome": "duplicate"}' in dev.send("batch.failed", "--id=wh_again").output
+    assert '200 {"outcome": "published"}' in dev.send("orchestra.tuned").output
 
 
 @pytest.mark.parametrize("part", ["signature", "timestamp", "body"])
-def test_tampered_delivery_is_rejected(dev: Dev, part: str) -> None:
-    sent = dev.send("batch.failed", f"--tamper={part}")
+def test_tampered_delivery_is_rejected_with_reason(dev: Dev, part: str) -> None:
+    sent = dev.send("batch.expired", f"--tamper={part}")
 
     assert sent.exit_code == 1
-    assert '401 {"error": "Unverified"}' in sent.output
+    assert sent.output.startswith("401 ")
+    reason = dev.until(r"401 \w+ +batch.expired +\d+ ms +(.*)")
+    assert ("webhook-timestamp" if part == "timestamp" else "no active signing secret") in reason
 
 
-def test_dev_prints_reason_of_rejection(dev: Dev) -> None:
-    dev.send("batch.expired", "--tamper=timestamp")
+def test_dev_prints_line_for_other_request(dev: Dev) -> None:
+    for method, path in (("GET", "/webhooks/openai"), ("POST", "/webhook")):
+        requests.request(method, dev.url.replace("/webhooks/openai", path), timeout=10)
 
-    assert "webhook-timestamp" in dev.until(r"401 Unverified +batch.expired +\d+ ms +(.*)")
-
-
-@pytest.mark.parametrize(("method", "path"), [("GET", "/webhooks/openai"), ("POST", "/webhook")])
-def test_dev_prints_line_for_other_request(dev: Dev, method: str, path: str) -> None:
-    requests.request(method, dev.url.replace("/webhooks/openai", path), timeout=10)
-
-    assert dev.until(r"404 Not Found .*(POST /webhooks/openai)")
-    assert f"{method} {path}" in dev.output
+        assert dev.until(r"404 Not Found .*(POST /webhooks/openai)")
+        assert f"{method} {path}" in dev.output
 
 
 def test_event_without_id_has_one_line(dev: Dev) -> None:
@@ -202,13 +199,6 @@ def test_event_without_id_has_one_line(dev: Dev) -> None:
     dev.until(r"(video.failed)")
 
     assert dev.output.count("video.completed") == 1
-
-
-def test_unknown_type_is_sent_with_notice(dev: Dev) -> None:
-    sent = dev.send("orchestra.tuned")
-
-    assert "orchestra.tuned" in sent.output
-    assert '200 {"outcome": "published"}' in sent.output
 
 
 def test_taken_port_is_named(dev: Dev) -> None:
@@ -261,30 +251,19 @@ def test_page_shows_delivery_and_its_subscribers(dev: Dev) -> None:
     assert record["bus_event"]["detail-type"] == "batch.failed"
 
 
-def test_page_sends_again_and_tampers(dev: Dev) -> None:
+def test_page_sends_again_tampers_and_saves(dev: Dev) -> None:
     page = PageOfDev(dev)
     sent = page.act("send", event_type="eval.run.failed")
     record = page.delivery(sent["webhook_id"], "published")
 
-    again = page.act("send_again", record_id=record["id"])
-    tampered = page.act("tamper", record_id=record["id"], part="timestamp")
-
-    assert again == sent
+    assert page.act("send_again", record_id=record["id"]) == sent
     assert page.delivery(sent["webhook_id"], "duplicate")
+    tampered = page.act("tamper", record_id=record["id"], part="timestamp")
     assert "webhook-timestamp" in page.delivery(tampered["webhook_id"], "Unverified")["reason"]
-
-
-def test_page_saves_delivery_for_sam_local(dev: Dev) -> None:
-    page = PageOfDev(dev)
-    sent = page.act("send", event_type="video.failed")
-    record = page.delivery(sent["webhook_id"], "published")
-
-    path = dev.folder / page.act("save", record_id=record["id"])["path"]
-    event = json.loads(path.read_text())
-
-    assert event["body"] == record["body"]
-    assert event["headers"]["webhook-id"] == sent["webhook_id"]
-    assert event["requestContext"]["routeKey"] == "POST /webhooks/openai"
+    saved = json.loads((dev.folder / page.act("save", record_id=record["id"])["path"]).read_text())
+    assert saved["body"] == record["body"]
+    assert saved["headers"]["webhook-id"] == sent["webhook_id"]
+    assert saved["requestContext"]["routeKey"] == "POST /webhooks/openai"
 
 
 def test_page_shows_event_of_another_receiver(dev: Dev) -> None:
@@ -306,18 +285,16 @@ def test_page_shows_event_of_another_receiver(dev: Dev) -> None:
     assert [subscriber["name"] for subscriber in record["subscribers"]] == ["OnBatch"]
 
 
-@pytest.mark.parametrize(
-    ("action", "arguments"),
-    [
+def test_page_refuses_invalid_action(dev: Dev) -> None:
+    invalid: list[tuple[str, dict[str, Any]]] = [
         ("send", {"event_type": "no type"}),
         ("send", {"event_type": "batch.failed", "data": [1]}),
         ("send_again", {"record_id": 10**9}),
         ("tamper", {"record_id": 1, "part": "everything"}),
         ("save", {"record_id": "1"}),
-    ],
-)
-def test_page_refuses_invalid_action(dev: Dev, action: str, arguments: dict[str, Any]) -> None:
-    assert PageOfDev(dev).act(action, **arguments)["error"]
+    ]
+    for action, arguments in invalid:
+        assert PageOfDev(dev).act(action, **arguments).get("error"), action
 
 
 def test_page_is_refused_to_other_sites(dev: Dev) -> None:
@@ -333,30 +310,35 @@ def test_page_is_refused_to_other_sites(dev: Dev) -> None:
 # ---- Own stacks ----
 
 
-def test_own_stack_runs_and_names_what_does_not(own_stack: Path, tmp_path: Path) -> None:
-    with running_dev(tmp_path, own_stack) as dev:
+def test_own_stack_runs_next_to_another(own_stack: Path, tmp_path: Path) -> None:
+    code = own_stack.parent / "code/app.py"
+    code.write_text("import no_such_module")
+    with running_dev(tmp_path, own_stack, SUBSCRIBER, parameter="Reply=a=b c") as dev:
+
+        def reached(event_type: str, resource: str = "batch_1") -> str:
+            dev.send(event_type, f"--data=id={resource}")
+            return dev.until(rf"{event_type} .*-> (.*)")
+
         omitted = dev.until(r"not run here: (.*)")
-        dev.send("batch.failed")
+        assert "Node (the runtime nodejs22.x)" in omitted
+        assert "Stream (AWS::Kinesis::Stream)" in omitted
 
-        assert dev.until(r"batch.failed .*-> (.*)") == "Plain"
-    assert "Node (the runtime nodejs22.x)" in omitted
-    assert "Stream (AWS::Kinesis::Stream)" in omitted
+        # A function that cannot start does not stop the others.
+        reason = "ModuleNotFoundError: No module named 'no_such_module' (app.py:1)"
+        assert dev.until(r"Plain does not start: (.*)") == reason
+        assert reached("batch.completed").startswith("OnBatch, Plain failed: ModuleNotFoundError")
 
+        # A saved file reloads the function.
+        code.write_text("def handler(event, context:")
+        assert dev.until(r"(Plain does not start: SyntaxError: .*app.py:1)")
+        code.write_text(HANDLER)
+        assert dev.until(r"reloaded (.*)") == "Plain (app.py)"
+        assert reached("batch.failed") == "OnBatch, OnFailure, Plain"
 
-def test_parameter_reaches_function(own_stack: Path, tmp_path: Path) -> None:
-    template = own_stack.read_text().replace("Resources:", "Parameters: { Reply: { Type: String } }\nResources:", 1)
-    own_stack.write_text(
-        template.replace(
-            "Handler: app.handler", "Handler: app.handler\n      Environment: { Variables: { REPLY: !Ref Reply } }"
-        )
-    )
-    (own_stack.parent / "code/app.py").write_text(
-        "import os\n\ndef handler(event, context):\n    raise ValueError(os.environ['REPLY'])\n"
-    )
-    with running_dev(tmp_path, own_stack, parameter="Reply=a=b c") as dev:
-        dev.send("batch.failed")
-
-        assert dev.until(r"Plain failed: ValueError: (.*) \(app.py") == "a=b c"
+        assert reached("batch.expired", "raise") == "OnBatch, Plain failed: ValueError: a=b c (app.py:5)"
+        # A process that ends is replaced.
+        assert "ended with 7" in reached("batch.expired", "die")
+        assert reached("batch.cancelled") == "OnBatch, Plain"
 
 
 @pytest.mark.parametrize("parameter", ["Nothing=1", "PlainRole=1", "Reply", "=1"])
@@ -368,50 +350,6 @@ def test_wrong_parameter_is_named(own_stack: Path, parameter: str) -> None:
     assert result.exit_code == 2
     assert parameter.partition("=")[0] in result.output
     assert "--parameter" in result.output
-
-
-def test_own_stack_runs_next_to_default_stack(own_stack: Path, tmp_path: Path) -> None:
-    with running_dev(tmp_path, own_stack, SUBSCRIBER) as dev:
-        dev.send("batch.failed")
-
-        assert dev.until(r"batch.failed .*-> (.*)") == "OnBatch, OnFailure, Plain"
-
-
-def test_saved_file_reloads_function(own_stack: Path, tmp_path: Path) -> None:
-    code = own_stack.parent / "code/app.py"
-    code.write_text(HANDLER.replace("event[", "happening["))
-    with running_dev(tmp_path, own_stack) as dev:
-        dev.send("batch.failed")
-        assert dev.until(r"-> Plain failed: (.*)") == "NameError: name 'happening' is not defined (app.py:3)"
-
-        code.write_text("def handler(event, context:")
-        assert dev.until(r"(Plain does not start: SyntaxError: .*app.py:1)")
-
-        code.write_text(HANDLER)
-        assert dev.until(r"reloaded (.*)") == "Plain (app.py)"
-        dev.send("batch.failed")
-        assert dev.until(r"batch.failed .*-> (.*)") == "Plain"
-
-
-def test_function_that_cannot_start_does_not_stop_others(own_stack: Path, tmp_path: Path) -> None:
-    (own_stack.parent / "code/app.py").write_text("import no_such_module")
-    with running_dev(tmp_path, own_stack, SUBSCRIBER) as dev:
-        reason = dev.until(r"Plain does not start: (.*)")
-        dev.send("batch.completed")
-
-        assert dev.until(r"batch.completed .*-> (.*)").startswith("OnBatch, Plain failed: ModuleNotFoundError")
-    assert reason == "ModuleNotFoundError: No module named 'no_such_module' (app.py:1)"
-
-
-def test_function_whose_process_ends_is_replaced(own_stack: Path, tmp_path: Path) -> None:
-    (own_stack.parent / "code/app.py").write_text(
-        "import os\ndef handler(event, context):\n    if event['detail']['data']['id'] == 'die': os._exit(7)"
-    )
-    with running_dev(tmp_path, own_stack) as dev:
-        dev.send("batch.failed", "--data", "id=die")
-        assert "ended with 7" in dev.until(r"-> Plain failed: (.*)")
-        dev.send("batch.completed")
-        assert dev.until(r"batch.completed .*-> (.*)") == "Plain"
 
 
 @pytest.mark.parametrize(
@@ -438,7 +376,7 @@ def test_template_that_cannot_run_is_named(tmp_path: Path, text: str | None, nam
 # ---- The end ----
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 def test_signal_ends_dev_without_leftovers(tmp_path: Path, number: signal.Signals) -> None:
     with running_dev(tmp_path) as dev:
         dev.until("(Press Ctrl-C)")
@@ -469,8 +407,7 @@ def test_killed_dev_leaves_only_its_folder(tmp_path: Path) -> None:
         process.communicate(timeout=5)
 
 
-@pytest.mark.parametrize("command", ["dev", "demo"])
-@pytest.mark.parametrize("delay", [0.3, 0.8, 1.3, 2, 3])
+@pytest.mark.parametrize(("command", "delay"), [("dev", 0.3), ("dev", 0.8), ("dev", 1.5), ("demo", 0.5), ("demo", 2)])
 def test_ctrl_c_while_starting_ends_at_once(tmp_path: Path, command: str, delay: float) -> None:
     options = ["--port=0", "--aws-port=0"] if command == "dev" else []
     with running(tmp_path, *options, command=command) as process:

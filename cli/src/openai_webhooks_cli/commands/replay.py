@@ -205,7 +205,7 @@ def _send_all(output: Output, events: Sequence[Received], forwarder: Forwarder, 
     """
     failed, sent = [], 0
     try:
-        with Stop() as stop:
+        with Stop(output.error) as stop:
             for message in events:
                 if _send(output, message, forwarder, stop):
                     sent += 1

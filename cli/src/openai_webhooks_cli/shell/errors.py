@@ -34,9 +34,10 @@ _EXPIRED_CODES = {
     "UnrecognizedClientException",
     "AuthFailure",
 }
-Result = TypeVar("Result")
-
 _DENIED_CODES = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
+
+
+Result = TypeVar("Result")
 
 
 class CannotRun(Exception):

@@ -25,7 +25,7 @@ class Stop:
     the process at once.
     """
 
-    def __init__(self, tell: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, tell: Callable[[str], None]) -> None:
         """`tell` prints what the user has to do, because this process cannot."""
         self.signal_number = 0
         self.leaves_something = False

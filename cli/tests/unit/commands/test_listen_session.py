@@ -76,5 +76,5 @@ def test_earlier_event_does_not_end_test_delivery(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sample_delivery, "ARRIVAL_TIMEOUT", 60)
     tap = StubTap([earlier], [], [sample], [sample])
 
-    assert sample_delivery._arrives(cast("Tap", tap), since=NOW, stop=Stop())
+    assert sample_delivery._arrives(cast("Tap", tap), since=NOW, stop=Stop(print))
     assert tap.receive(wait=0) == [sample]
