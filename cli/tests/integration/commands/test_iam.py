@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from cli.tests.support.aws_calls import AwsCall, AwsFaults, record_calls
 from cli.tests.support.deployed_receiver import STACK, DeployedReceiver
-from cli.tests.support.event_archive import EventArchive, event_archive
+from cli.tests.support.event_archive import EventArchive
 from cli.tests.support.failed_subscriber import Subscriber
 from cli.tests.support.openai_stand_in import EndpointsStandIn
 from openai_webhooks_cli.aws import stack
@@ -37,64 +37,52 @@ MATCHED: Final = {"source": ["openai.com"], "detail-type": ["batch.completed"]}
 
 
 class World:
-    """A stack with everything that the commands read, and what they call."""
+    """A stack with everything that the commands read, and the calls of each command to AWS."""
 
-    def __init__(
-        self,
-        receiver: DeployedReceiver,
-        subscriber: Subscriber,
-        archive: EventArchive,
-        openai: EndpointsStandIn,
-    ) -> None:
+    def __init__(self, receiver: DeployedReceiver, archive: EventArchive, openai: EndpointsStandIn) -> None:
         self.receiver = receiver
-        self.subscriber = subscriber
-        self.archive = archive
         self.openai = openai
-        self.calls: list[AwsCall] = []
-        self.event_id = ""
+        self.event_id: str = archive.publish()["id"]
+        self.calls: dict[str, list[AwsCall]] = {name: [] for name in COMMANDS}
         self.faults: dict[str, str] = {}
         """By operation: the error code of its next call."""
 
     def run(self, line: str) -> None:
-        """Run a command, and record its calls."""
+        """Run a command."""
         arguments, _, status = line.replace("EVENT", self.event_id).partition(" -> ")
-        with pytest.MonkeyPatch.context() as patch:
-            calls = record_calls(patch, self._fail)
+        with self.recorded(next(name for name in COMMANDS if line.startswith(name))):
             result = self.receiver.run(*arguments.split())
-        self.calls += calls
         assert result.exit_code == int(status or 0), result.output
 
-    def fail_next_queue(self) -> None:
-        self.faults = {"CreateQueue": "InternalError"}
-
-    def leave_session(self) -> None:
-        """Create the rule of a session that crashed, and the queue of another one."""
-        prefix = f"{STACK}-listen-user-"
-        self.receiver.client("events").put_rule(
-            Name=f"{prefix}00000001",
-            EventBusName=self.receiver.bus,
-            EventPattern=json.dumps({"source": [PROBE_SOURCE]}),
-        )
-        self.receiver.client("sqs").create_queue(QueueName=f"{prefix}00000002")
+    @contextmanager
+    def recorded(self, command: str) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            calls = record_calls(patch, self._fail)
+            yield
+        self.calls[command] += calls
 
     def _fail(self, call: AwsCall) -> None:
         if code := self.faults.pop(call.operation, None):
             raise ClientError({"Error": {"Code": code, "Message": "on purpose"}}, call.operation)
 
 
-@contextmanager
-def new_world(receiver: DeployedReceiver, openai: EndpointsStandIn) -> Iterator[World]:
-    receiver.reset()
-    openai.endpoints.clear()
-    with pytest.MonkeyPatch.context() as patch:
-        add_alarm(receiver, patch)
-        yield World(receiver, Subscriber(receiver), event_archive(receiver, patch), openai)
-
-
 @pytest.fixture
-def world(receiver: DeployedReceiver, openai: EndpointsStandIn) -> Iterator[World]:
-    with new_world(receiver, openai) as world:
-        yield world
+def world(
+    receiver: DeployedReceiver,
+    subscriber: Subscriber,
+    archive: EventArchive,
+    openai: EndpointsStandIn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> World:
+    subscriber.add_rule("to-queue", f"arn:aws:sqs:{REGION}:{ACCOUNT}:OnFailureFunctionInbox")
+    for rule in ("orders", "to-queue", "removed"):
+        subscriber.add_letter(rule)
+    add_alarm(receiver, monkeypatch)
+    logs, group = receiver.client("logs"), receiver.stack.physical_id("ReceiverLog")
+    logs.create_log_stream(logGroupName=group, logStreamName="stream")
+    line = {"timestamp": int(time.time() * 1000), "message": json.dumps({"outcome": "Published"})}
+    logs.put_log_events(logGroupName=group, logStreamName="stream", logEvents=[line])
+    return World(receiver, archive, openai)
 
 
 def add_alarm(receiver: DeployedReceiver, patch: pytest.MonkeyPatch) -> None:
@@ -122,71 +110,56 @@ def add_alarm(receiver: DeployedReceiver, patch: pytest.MonkeyPatch) -> None:
 # ---- What the commands do ----
 
 
-def register(world: World) -> None:
-    """Register the stack's URL at OpenAI, and store the signing secret."""
-    endpoint_id = world.openai.register(world.receiver.receiver.outputs["WebhookUrl"])
-    world.receiver.client("secretsmanager").put_secret_value(
-        SecretId=world.receiver.secret_arn, SecretString=world.openai.secrets[endpoint_id][0]
-    )
+def leave_session(world: World) -> None:
+    """Create the rule of a session that crashed, and the queue of another one."""
+    prefix, receiver = f"{STACK}-listen-user-", world.receiver
+    pattern = json.dumps({"source": [PROBE_SOURCE]})
+    receiver.client("events").put_rule(Name=f"{prefix}00000001", EventBusName=receiver.bus, EventPattern=pattern)
+    receiver.client("sqs").create_queue(QueueName=f"{prefix}00000002")
 
 
-def log_delivery(world: World) -> None:
-    logs, group = world.receiver.client("logs"), world.receiver.stack.physical_id("ReceiverLog")
-    logs.create_log_stream(logGroupName=group, logStreamName="stream")
-    line = {"timestamp": int(time.time() * 1000), "message": json.dumps({"outcome": "Published"})}
-    logs.put_log_events(logGroupName=group, logStreamName="stream", logEvents=[line])
-
-
-def archive_event(world: World) -> None:
-    world.event_id = world.archive.publish()["id"]
-
-
-def put_dead_letters(world: World) -> None:
-    world.subscriber.add_rule("to-queue", f"arn:aws:sqs:{REGION}:{ACCOUNT}:OnFailureFunctionInbox")
-    for rule in ("orders", "to-queue", "removed"):
-        world.subscriber.add_letter(rule)
+def fail_next_queue(world: World) -> None:
+    world.faults = {"CreateQueue": "InternalError"}
 
 
 def restore_session(world: World) -> None:
     """Do what `listen` does after an interruption."""
-    with pytest.MonkeyPatch.context() as patch:
-        calls = record_calls(patch)
+    with world.recorded("listen"):
         tap = Tap(world.receiver.stack, [MATCHED])
         tap.create()
         tap.restore()
         tap.close()
-    world.calls += calls
 
 
-RUNS: Final[dict[str, list[str | Callable[[World], None]]]] = {
-    "listen": [
-        archive_event,
-        "listen --since=2h --max=1",
-        "listen --rule=orders --for=1s",
-        World.leave_session,
-        "listen --clean --yes",
-        # Without its queue, a tap has to find out whether the queue exists.
-        World.fail_next_queue,
-        "listen --for=1s -> 2",
-        restore_session,
-    ],
-    "show": [archive_event, "show EVENT", "show evt_unknown -> 1"],
-    "replay": [archive_event, "replay EVENT", "replay --since=2h --to=orders"],
-    "rules": ["rules"],
-    "dead-letters list": [put_dead_letters, "dead-letters list"],
-    "dead-letters show": [put_dead_letters, "dead-letters show"],
-    "dead-letters redrive": [put_dead_letters, "dead-letters redrive --yes -> 1"],
-    "endpoint create": ["endpoint create --handled --replace-secret"],
-    "endpoint list": ["endpoint list"],
-    "endpoint update": [register, "endpoint update --handled --url=auto"],
-    "endpoint test": [register, "endpoint test batch.completed"],
-    "endpoint rotate": [register, "endpoint rotate --replace-secret", "endpoint rotate --finish --yes"],
-    "endpoint delete": [register, "endpoint delete --yes"],
-    "status": [log_delivery, put_dead_letters, "status"],
-    "doctor": [log_delivery, register, put_dead_letters, World.leave_session, "doctor --probe --yes"],
-    "iam": ["iam"],
-}
-"""By command: what is done before, and the command lines with their exit status."""
+STEPS: Final[list[str | Callable[[World], None]]] = [
+    "listen --since=2h --max=1",
+    "listen --rule=orders --for=1s",
+    # Without its queue, a tap has to find out whether the queue exists.
+    fail_next_queue,
+    "listen --for=1s -> 2",
+    restore_session,
+    "show EVENT",
+    "show evt_unknown -> 1",
+    "replay EVENT",
+    "replay --since=2h --to=orders",
+    "rules",
+    "status",
+    "dead-letters list",
+    "dead-letters show",
+    "endpoint create --handled --replace-secret",
+    "endpoint list",
+    "endpoint update --handled --url=auto",
+    "endpoint test batch.completed",
+    "endpoint rotate --replace-secret",
+    "endpoint rotate --finish --yes",
+    leave_session,
+    "doctor --probe --yes",
+    "listen --clean --yes",
+    "endpoint delete --yes",
+    "dead-letters redrive --yes -> 1",
+    "iam",
+]
+"""Command lines, with their exit status if it is not 0, and what is done between them."""
 
 
 # ---- Policies ----
@@ -241,23 +214,19 @@ def is_allowed(statements: list[dict[str, Any]], action: str, resource: str) -> 
     )
 
 
-def test_policies_allow_what_their_commands_call_and_nothing_else(
-    receiver: DeployedReceiver, openai: EndpointsStandIn
-) -> None:
-    called: dict[str, set[str]] = {name: set() for name in POLICIES}
-    for name, steps in RUNS.items():
-        with new_world(receiver, openai) as world:
-            for step in steps:
-                step(world) if callable(step) else world.run(step)
-            statements = {name: policy(receiver, name) for name in POLICIES}
-        receiver.reset()
-        for action, resource in {found for call in world.calls for found in needed(call, receiver.bus)}:
+def test_policies_allow_what_their_commands_call_and_nothing_else(world: World) -> None:
+    for step in STEPS:
+        step(world) if callable(step) else world.run(step)
+
+    statements = {name: policy(world.receiver, name) for name in POLICIES}
+    used: dict[str, set[str]] = {name: set() for name in POLICIES}
+    for name, calls in world.calls.items():
+        for action, resource in {need for call in calls for need in needed(call, world.receiver.bus)}:
             allowing = [policy for policy in COMMANDS[name] if is_allowed(statements[policy], action, resource)]
             assert allowing or action in PUBLIC, (name, action, resource)
             for allowed in allowing:
-                called[allowed].add(action)
-
-    assert [name for name in POLICIES if actions(statements[name]) != called[name]] == []
+                used[allowed].add(action)
+    assert {name: actions(statements[name]) for name in POLICIES} == used
 
 
 def actions(statements: list[dict[str, Any]]) -> set[str]:
@@ -279,47 +248,35 @@ def test_every_command_has_policy() -> None:
     assert COMMANDS.keys() == known_commands()
 
 
-def test_policy_has_no_wildcard_in_action(receiver: DeployedReceiver) -> None:
-    assert not [action for action in actions(policy(receiver)) if "*" in action]
+def test_policies_allow_no_more_than_needed(receiver: DeployedReceiver) -> None:
+    everything = policy(receiver)
 
-
-def test_wildcard_resource_is_only_for_actions_without_resources(receiver: DeployedReceiver) -> None:
-    anywhere = [statement for statement in policy(receiver) if "*" in statement["Resource"]]
-
-    assert actions(anywhere) == {
+    assert not [action for action in actions(everything) if "*" in action]
+    # These actions do not support resources.
+    assert actions([statement for statement in everything if "*" in statement["Resource"]]) == {
         "cloudwatch:GetMetricData",
         "events:ListRules",
         "events:TestEventPattern",
         "sqs:ListQueues",
     }
-
-
-def test_events_can_be_put_only_as_probes(receiver: DeployedReceiver) -> None:
-    for statement in policy(receiver):
-        if "events:PutEvents" in statement["Action"]:
-            assert statement["Action"] == ["events:PutEvents"]
-            assert statement["Condition"] == {"StringEquals": {"events:source": PROBE_SOURCE}}
+    [probes] = [statement for statement in everything if "events:PutEvents" in statement["Action"]]
+    assert probes["Action"] == ["events:PutEvents"]
+    assert probes["Condition"] == {"StringEquals": {"events:source": PROBE_SOURCE}}
 
 
 def test_command_and_group_have_policies_that_they_need(receiver: DeployedReceiver) -> None:
-    read, listen = actions(policy(receiver, "read")), actions(policy(receiver, "listen"))
+    [line] = receiver.run("iam", "listen", "--json").stdout.splitlines()
+    read, listen = actions(policy(receiver, "read")), actions(json.loads(line)["Statement"])
 
     assert actions(policy(receiver, "doctor")) == read | listen
     assert actions(policy(receiver, "dead-letters")) == actions(policy(receiver, "dead-letters", "redrive"))
     assert actions(policy(receiver, "endpoint")) == actions(policy(receiver))
 
 
-def test_json_is_one_line(receiver: DeployedReceiver) -> None:
-    [line] = receiver.run("iam", "listen", "--json").stdout.splitlines()
-
-    assert json.loads(line)["Statement"] == policy(receiver, "listen")
-
-
 def test_unknown_command_cannot_run(receiver: DeployedReceiver) -> None:
     result = receiver.run("iam", "dead-letter", "redrive")
 
-    assert result.exit_code == 2
-    assert result.stdout == ""
+    assert (result.exit_code, result.stdout) == (2, "")
     assert all(name in result.stderr for name in [*POLICIES, *COMMANDS])
 
 
@@ -346,10 +303,12 @@ def test_without_credentials_account_is_placeholder(
 
 
 @pytest.mark.parametrize("operation", ["ListRules", "GetFunctionConfiguration"])
-def test_denied_rules_allow_all_functions_and_queues(world: World, faults: AwsFaults, operation: str) -> None:
+def test_denied_rules_allow_all_functions_and_queues(
+    receiver: DeployedReceiver, subscriber: Subscriber, faults: AwsFaults, operation: str
+) -> None:
     faults.fail(operation, "AccessDenied")
 
-    statements = policy(world.receiver, "dead-letters", "redrive")
+    statements = policy(receiver, "dead-letters", "redrive")
 
     [invoke] = [statement for statement in statements if "lambda:InvokeFunction" in statement["Action"]]
     assert invoke["Resource"] == [f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:*"]
