@@ -38,8 +38,7 @@ _ROUTES: Final = (
 class EndpointsStandIn(OpenAIStandIn):
     """The stand-in for OpenAI, with webhook endpoints in memory.
 
-    Test deliveries go to `route(url)`, and are signed with `standardwebhooks`. `before_action` is called with the name
-    of each action, before the action takes effect.
+    Test deliveries go to `route(url)`, and are signed with `standardwebhooks`.
     """
 
     routes = (*ROUTES, *_ROUTES)
@@ -50,7 +49,6 @@ class EndpointsStandIn(OpenAIStandIn):
         *,
         api_key: str = "sk-test",
         event_types: list[str] | None = None,
-        before_action: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.event_types = list(CATALOG) if event_types is None else event_types
         self.endpoints: dict[str, dict[str, Any]] = {}
@@ -60,9 +58,6 @@ class EndpointsStandIn(OpenAIStandIn):
         """By action: the status codes and messages of the next answers. See `fail`."""
         self.bodies: dict[str, str] = {}
         """By action: bodies that replace the answers."""
-        self.mask: Callable[[str], str | None] = lambda secret: f"whsec_…{secret[-6:]}"
-        """Makes the hint of a secret."""
-        self.before_action = before_action
         self._route = route
         super().__init__(api_key=api_key)
 
@@ -101,7 +96,7 @@ class EndpointsStandIn(OpenAIStandIn):
         endpoint, secret = self.endpoints[endpoint_id], samples.new_secret()
         old = self.secrets[endpoint_id][:1] if fields.get("keep_old_secret_active_for_24_hours") else []
         self.secrets[endpoint_id] = [secret, *old]
-        endpoint.update(signing_secret_hint=self.mask(secret), updated_at=int(time.time()))
+        endpoint.update(signing_secret_hint=f"whsec_…{secret[-6:]}", updated_at=int(time.time()))
         return {**endpoint, "signing_secret": secret}
 
     def deliver(self, endpoint_id: str, event_type: str, secret: str) -> int:
@@ -115,7 +110,9 @@ class EndpointsStandIn(OpenAIStandIn):
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": Webhook(secret).sign(webhook_id, now, body),
         }
-        url = self._route(self.endpoints[endpoint_id]["url"])
+        return self._post(self._route(self.endpoints[endpoint_id]["url"]), body, headers)
+
+    def _post(self, url: str, body: str, headers: dict[str, str]) -> int:
         try:
             return requests.post(url, data=body, headers=headers, timeout=10, allow_redirects=False).status_code
         except requests.RequestException:
@@ -166,7 +163,6 @@ class EndpointsStandIn(OpenAIStandIn):
     def _act(self, request: OpenAIRequest, http: Request) -> Response:
         if request.action not in {rule.endpoint for rule in _ROUTES}:
             return super()._act(request, http)
-        self.before_action(request.action)
         is_lost = self._take_fault(request.action) == HANG_UP
         answer = self._act_on_endpoint(request, http)
         if is_lost:
