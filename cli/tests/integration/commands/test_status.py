@@ -5,8 +5,6 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
-
 from cli.tests.support.aws_calls import AwsFaults
 from cli.tests.support.deployed_receiver import STACK, DeployedReceiver
 
@@ -36,56 +34,39 @@ def count(receiver: DeployedReceiver, metric: str, value: int) -> None:
 def test_new_stack_has_no_delivery(receiver: DeployedReceiver) -> None:
     record = status(receiver)
 
-    assert record["type"] == "status"
-    assert record["stack"] == "CREATE_COMPLETE"
-    assert record["last_delivery"] is None
-    assert set(record["last_24_hours"].values()) == {0}
-    assert set(record["dead_letters"].values()) == {0}
-    assert record["archive"] is None
+    assert (record["type"], record["stack"]) == ("status", "CREATE_COMPLETE")
+    assert (record["last_delivery"], record["archive"]) == (None, None)
+    assert {*record["last_24_hours"].values(), *record["dead_letters"].values()} == {0}
 
 
-def test_last_delivery_comes_from_newest_stream(receiver: DeployedReceiver) -> None:
-    delivery = {"_aws": {}, "event_type": "batch.completed", "outcome": "Published"}
-    log(receiver, "older", {**delivery, "outcome": "Duplicate"}, delivery, {"level": "ERROR", "message": "planted"})
+def test_deliveries_and_dead_letters_are_counted(receiver: DeployedReceiver) -> None:
+    delivery, error = (
+        {"event_type": "batch.completed", "outcome": "Published"},
+        {"level": "ERROR", "message": "planted"},
+    )
+    log(receiver, "older", {**delivery, "outcome": "Duplicate"}, delivery, error)
     log(receiver, "newer", {**delivery, "event_type": "batch.failed"})
-    log(receiver, "not about a delivery", {"level": "ERROR", "message": "planted"})
-
-    delivered = status(receiver)["last_delivery"]
-
-    assert (delivered["event_type"], delivered["outcome"]) == ("batch.failed", "Published")
-
-
-def test_counts_are_those_of_receiver(receiver: DeployedReceiver) -> None:
-    count(receiver, "Published", 1200)
-    count(receiver, "Published", 4)
-    count(receiver, "Unverified", 2)
-
-    counts = status(receiver)["last_24_hours"]
-
-    assert (counts["Published"], counts["Unverified"], counts["Duplicate"]) == (1204, 2, 0)
-    assert "1,204" in receiver.run("status").stdout
-
-
-def test_dead_letters_are_counted(receiver: DeployedReceiver) -> None:
+    log(receiver, "not about a delivery", error)
+    for metric, value in (("Published", 1200), ("Published", 4), ("Unverified", 2)):
+        count(receiver, metric, value)
     sqs = receiver.client("sqs")
     url = sqs.get_queue_url(QueueName="OnFailureDeadLetters")["QueueUrl"]
     sqs.send_message(QueueUrl=url, MessageBody="{}")
 
-    assert status(receiver)["dead_letters"]["OnFailureDeadLetters"] == 1
+    record = status(receiver)
+
+    delivered, counts = record["last_delivery"], record["last_24_hours"]
+    assert (delivered["event_type"], delivered["outcome"]) == ("batch.failed", "Published")
+    assert (counts["Published"], counts["Unverified"], counts["Duplicate"]) == (1204, 2, 0)
+    assert record["dead_letters"]["OnFailureDeadLetters"] == 1
+    assert "1,204" in receiver.run("status").stdout
 
 
-def test_denied_reading_does_not_hide_others(receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    AwsFaults(monkeypatch).fail("DescribeLogStreams", "AccessDeniedException")
+def test_denied_reading_does_not_hide_others(receiver: DeployedReceiver, faults: AwsFaults) -> None:
+    faults.fail("DescribeLogStreams", "AccessDeniedException")
 
     record = status(receiver)
 
     assert "openai-webhooks iam status" in record["last_delivery"]["error"]
     assert record["last_24_hours"]["Published"] == 0
-
-
-def test_metrics_are_read_with_one_call(receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    faults = AwsFaults(monkeypatch)
-
-    status(receiver)
-
-    assert faults.count("GetMetricData") == 1
+    assert faults.count("GetMetricData") == 1  # each call costs money

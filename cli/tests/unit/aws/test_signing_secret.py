@@ -7,22 +7,10 @@ from tests.support.templates import RECEIVER
 
 VALUE = "whsec_RdvaYFYUXuIFuEbvZHwMfYFhUf7aMYjYcmM24+Aj40c="
 OTHER = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+HINTS = ["whsec_…40c=", "whsec_...40c=", "****40c=", "•••• 40c=", "xxxx40c=", "whsec_Rdv***", "whsec_Rd…40c=", "40c="]
 
 
-@pytest.mark.parametrize(
-    "hint",
-    [
-        "whsec_…40c=",
-        "whsec_...40c=",
-        "****40c=",
-        "•••• 40c=",
-        "xxxx40c=",
-        "whsec_Rdv***",
-        "whsec_Rd…40c=",
-        "40c=",
-        VALUE,
-    ],
-)
+@pytest.mark.parametrize("hint", [*HINTS, VALUE])
 def test_hint_fits_its_secret_only(hint: str) -> None:
     assert matches_hint(VALUE, hint) is True
     assert matches_hint(OTHER, hint) is False
