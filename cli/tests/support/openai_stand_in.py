@@ -23,11 +23,11 @@ from openai_webhooks_cli.local.openai_stand_in import ROUTES, OpenAIRequest, Ope
 HANG_UP: Final = 0
 """A fault: the request takes effect, and its answer gets lost."""
 
+_PAGE: Final = 20  # endpoints
 _ROUTES: Final = (
     Rule("/v1/webhook_event_types", methods=["GET"], endpoint="event_types"),
     Rule("/v1/webhook_endpoints", methods=["GET"], endpoint="list"),
     Rule("/v1/webhook_endpoints", methods=["POST"], endpoint="create"),
-    Rule("/v1/webhook_endpoints/<id>", methods=["GET"], endpoint="retrieve"),
     Rule("/v1/webhook_endpoints/<id>", methods=["POST"], endpoint="update"),
     Rule("/v1/webhook_endpoints/<id>", methods=["DELETE"], endpoint="delete"),
     Rule("/v1/webhook_endpoints/<id>/rotate_secret", methods=["POST"], endpoint="rotate"),
@@ -118,17 +118,17 @@ class EndpointsStandIn(OpenAIStandIn):
         except requests.RequestException:
             return 502  # What OpenAI answers then is not documented.
 
-    def _list(self, after: str | None, limit: int) -> dict[str, Any]:
+    def _list(self, after: str | None) -> dict[str, Any]:
         newest_first = list(reversed(self.endpoints.values()))
         ids = [endpoint["id"] for endpoint in newest_first]
         start = ids.index(after) + 1 if after else 0
-        page = newest_first[start : start + limit]
+        page = newest_first[start : start + _PAGE]
         return {
             "object": "list",
             "data": page,
             "first_id": page[0]["id"] if page else None,
             "last_id": page[-1]["id"] if page else None,
-            "has_more": start + limit < len(ids),
+            "has_more": start + _PAGE < len(ids),
         }
 
     def _update(self, endpoint_id: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -186,9 +186,8 @@ class EndpointsStandIn(OpenAIStandIn):
         fields = request.body or {}
         actions: dict[str, Callable[[], dict[str, Any]]] = {
             "event_types": lambda: {"object": "list", "data": self.event_types},
-            "list": lambda: self._list(http.args.get("after"), int(http.args.get("limit", 20))),
+            "list": lambda: self._list(http.args.get("after")),
             "create": lambda: self.create(fields),
-            "retrieve": lambda: self.endpoints[request.id],
             "update": lambda: self._update(request.id, fields),
             "rotate": lambda: self.rotate(request.id, fields),
             "delete": lambda: self._delete(request.id),

@@ -442,6 +442,7 @@ def test_leaked_secret_ends_in_both_stages(
 ) -> None:
     before = receiver.secret()
     assert "--yes" in run("rotate", "--leaked", status=2).stderr
+    run("rotate", "--leaked", "--keep-secret", "--yes", status=2)
     [plan] = records(run("rotate", "--leaked", "--dry-run", "--json"))
     assert plan == {"type": "plan", "endpoint": connected, "keep_old": False, "kept": 0, "store": 2}
     assert (openai.secrets[connected], receiver.secret()) == ([before], before)
