@@ -120,6 +120,12 @@ class DeployedReceiver:
         assert "ErrorCode" not in result, result
         return event
 
+    def rule(self, part: str) -> dict[str, Any]:
+        """Return the only rule on the bus with `part` in its name, as EventBridge describes it."""
+        rules = self.client("events").list_rules(EventBusName=self.bus)["Rules"]
+        [found] = [rule for rule in rules if part in rule["Name"]]
+        return found  # type: ignore[no-any-return]
+
     def leftovers(self) -> list[str]:
         """Return the rules and queues of `listen` that exist."""
         rules = self.client("events").list_rules(EventBusName=self.bus)["Rules"]
