@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -18,11 +18,14 @@ from tests.support.paths import ROOT
 EVENT: Final = samples.sample("batch.failed", created_at=1_750_861_210)
 
 
-def matches(receiver: DeployedReceiver, *arguments: str, status: int = 0) -> dict[str, list[str]]:
-    """Return the functions whose rules match, by event type."""
+def rules(receiver: DeployedReceiver, *arguments: str, status: int = 0) -> list[dict[str, Any]]:
     result = receiver.run("rules", "--json", *arguments)
     assert result.exit_code == status, result.output
-    records = [json.loads(line) for line in result.stdout.splitlines()]
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def matches(records: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return the enabled rules that match, by event type. The subscriber's rules are named after their functions."""
     return {r["event_type"]: sorted(map(function, r["rules"])) for r in records if r["type"] == "match"}
 
 
@@ -30,28 +33,35 @@ def function(rule: str) -> str:
     return rule.removeprefix("openai-webhooks-subscriber-").partition("FunctionRule")[0]
 
 
-@pytest.fixture
-def disabled_rule(receiver: DeployedReceiver) -> str:
-    events, name = receiver.client("events"), "disabled"
-    pattern = json.dumps({"detail-type": ["safety.alert.created"]})
-    events.put_rule(Name=name, EventBusName=receiver.bus, EventPattern=pattern, State="DISABLED")
-    return name
+def put_rule(receiver: DeployedReceiver, name: str, event_type: str, state: str = "ENABLED") -> None:
+    pattern = json.dumps({"source": ["openai.com"], "detail-type": [event_type]})
+    receiver.client("events").put_rule(Name=name, EventBusName=receiver.bus, EventPattern=pattern, State=state)
 
 
-def test_every_known_type_is_listed_with_its_rules(receiver: DeployedReceiver) -> None:
-    found = matches(receiver)
+def test_every_known_type_is_listed_with_rules_of_subscribers(receiver: DeployedReceiver, faults: AwsFaults) -> None:
+    put_rule(receiver, "disabled", "safety.alert.created", state="DISABLED")
+    put_rule(receiver, "typo", "batch.complete")
+    tap = Tap(receiver.stack, [{"source": ["openai.com"]}])
+    tap.create()
 
+    records = rules(receiver)
+
+    tap.close()
+    found = matches(records)
     assert found.keys() == CATALOG.keys()
-    assert {
-        event_type: names for event_type, names in found.items() if event_type.startswith(("batch.", "realtime."))
-    } == {
+    assert {name: found[name] for name in found if name.startswith(("batch.", "realtime.", "safety.alert."))} == {
         "batch.cancelled": ["OnBatch"],
         "batch.completed": ["OnBatch"],
         "batch.expired": ["OnBatch"],
         "batch.failed": ["OnBatch", "OnFailure"],
         "realtime.call.incoming": [],
+        "safety.alert.created": [],
     }
-    assert found["safety.alert.created"] == []
+    disabled = {r["event_type"]: r["disabled_rules"] for r in records if r.get("disabled_rules")}
+    assert disabled == {"safety.alert.created": ["disabled"]}
+    assert [record["rule"] for record in records if record["type"] == "unused"] == ["typo"]
+    # EventBridge is not asked whether a plain type is another type. Two rules have a filter for each type.
+    assert faults.count("TestEventPattern") == 1 + 2 * len(CATALOG)
 
 
 def test_lines_fit_terminal_of_80_columns(receiver: DeployedReceiver) -> None:
@@ -67,34 +77,10 @@ def test_types_of_endpoint_are_listed_too(receiver: DeployedReceiver, monkeypatc
         for name, value in openai.environment.items():
             monkeypatch.setenv(name, value)
 
-        assert matches(receiver)["dream.failed"] == ["OnFailure"]
+        assert matches(rules(receiver))["dream.failed"] == ["OnFailure"]
 
 
-def test_disabled_rule_is_told_apart(receiver: DeployedReceiver, disabled_rule: str) -> None:
-    result = receiver.run("rules", "--json")
-
-    records = map(json.loads, result.stdout.splitlines())
-    [record] = [record for record in records if record.get("event_type") == "safety.alert.created"]
-    assert (record["rules"], record["disabled_rules"]) == ([], [disabled_rule])
-
-
-def test_rule_that_matches_nothing_is_listed(receiver: DeployedReceiver) -> None:
-    pattern = json.dumps({"source": ["openai.com"], "detail-type": ["batch.complete"]})
-    receiver.client("events").put_rule(Name="typo", EventBusName=receiver.bus, EventPattern=pattern)
-
-    records = map(json.loads, receiver.run("rules", "--json").stdout.splitlines())
-
-    assert [record["rule"] for record in records if record["type"] == "unused"] == ["typo"]
-
-
-def test_sessions_are_not_subscribers(receiver: DeployedReceiver) -> None:
-    tap = Tap(receiver.stack, [{"source": ["openai.com"]}])
-    tap.create()
-
-    found = matches(receiver)
-
-    tap.close()
-    assert {name for names in found.values() for name in names} == {"OnBatch", "OnFailure"}
+# ---- --event ----
 
 
 @pytest.mark.parametrize("form", ["of OpenAI", "of the bus", "of API Gateway"])
@@ -104,23 +90,24 @@ def test_event_is_read_in_each_form(receiver: DeployedReceiver, tmp_path: Path, 
         file = tmp_path / "event.json"
         file.write_text(json.dumps(EVENT if form == "of OpenAI" else envelope(receiver.stack, EVENT)))
 
-    assert matches(receiver, f"--event={file}") == {"batch.failed": ["OnBatch", "OnFailure"]}
+    assert matches(rules(receiver, f"--event={file}")) == {"batch.failed": ["OnBatch", "OnFailure"]}
 
 
-def test_event_of_bus_keeps_its_source(receiver: DeployedReceiver, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param({"source": "elsewhere", "detail-type": "batch.failed", "detail": {}}, id="source"),
+        pytest.param({**EVENT, "type": "safety.alert.created"}, id="only a disabled rule"),
+    ],
+)
+def test_event_without_enabled_rule_fails(receiver: DeployedReceiver, tmp_path: Path, event: dict[str, Any]) -> None:
+    put_rule(receiver, "disabled", "safety.alert.created", state="DISABLED")
     file = tmp_path / "event.json"
-    file.write_text(json.dumps({"source": "elsewhere", "detail-type": "batch.failed", "detail": {}}))
+    file.write_text(json.dumps(event))
 
-    assert matches(receiver, f"--event={file}", status=1) == {"batch.failed": []}
+    [names] = matches(rules(receiver, f"--event={file}", status=1)).values()
 
-
-def test_event_that_only_disabled_rule_matches_sets_exit_status(
-    receiver: DeployedReceiver, disabled_rule: str, tmp_path: Path
-) -> None:
-    file = tmp_path / "event.json"
-    file.write_text(json.dumps({**EVENT, "type": "safety.alert.created"}))
-
-    assert receiver.run("rules", "--event", str(file)).exit_code == 1
+    assert names == []
 
 
 @pytest.mark.parametrize(
@@ -135,16 +122,3 @@ def test_file_without_event_is_refused(receiver: DeployedReceiver, tmp_path: Pat
 
     assert result.exit_code == 2
     assert file.name in result.stderr
-
-
-def test_plain_lists_of_types_are_not_sent_to_eventbridge(
-    receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = json.dumps({"source": ["openai.com"], "detail-type": ["response.completed"]})
-    receiver.client("events").put_rule(Name="plain", EventBusName=receiver.bus, EventPattern=plain)
-    faults = AwsFaults(monkeypatch)
-
-    matches(receiver)
-
-    # One rule has a plain type, and two have a filter for each type.
-    assert faults.count("TestEventPattern") == 1 + 2 * len(CATALOG)
