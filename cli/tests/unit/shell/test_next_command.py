@@ -58,24 +58,20 @@ def test_command_of_aws_has_region_of_stack(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("stack", "expected"),
+    ("options", "expected"),
     [
-        ("openai-webhooks", "make deploy ARGS='--parameter-overrides A=1'"),
-        ("openai-webhooks-prod", "make deploy ENV=prod ARGS='--parameter-overrides A=1'"),
-        ("mine", "make deploy ARGS='--stack-name mine --parameter-overrides A=1'"),
+        ({}, "make deploy ARGS='--parameter-overrides A=1'"),
+        ({"stack": "openai-webhooks-prod"}, "make deploy ENV=prod ARGS='--parameter-overrides A=1'"),
+        ({"stack": "mine"}, "make deploy ARGS='--stack-name mine --parameter-overrides A=1'"),
+        ({"region": "eu-west-1"}, "make deploy ARGS='--region eu-west-1 --parameter-overrides A=1'"),
     ],
+    ids=["default", "environment", "other stack", "region"],
 )
-def test_make_names_environment_of_stack(monkeypatch: pytest.MonkeyPatch, stack: str, expected: str) -> None:
+def test_make_deploys_same_stack(monkeypatch: pytest.MonkeyPatch, options: dict[str, str], expected: str) -> None:
     monkeypatch.chdir(ROOT)
-    run_with(monkeypatch, stack=stack)
+    run_with(monkeypatch, **options)
 
     assert make("deploy", "--parameter-overrides", "A=1") == expected
-
-
-def test_make_passes_place_to_sam(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_with(monkeypatch, region="eu-west-1", profile="dev")
-
-    assert make("deploy") == "make deploy ARGS='--region eu-west-1 --profile dev'"
 
 
 @pytest.mark.parametrize("folder", ["checkout", "elsewhere"])
