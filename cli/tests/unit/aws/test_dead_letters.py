@@ -1,6 +1,7 @@
 """What is read from messages of EventBridge, of Lambda and of others."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pytest
@@ -31,7 +32,7 @@ def rule(*targets: Target, name: str = "batches") -> Rule:
     return Rule(name, RULE.replace("batches", name), "{}", enabled=True, targets=targets)
 
 
-def read(body: str, *rules: Rule, queue: DeadLetterQueue = QUEUE, **attributes: str) -> DeadLetter:
+def read(body: str, *rules: Rule, attributes: Mapping[str, str] = {}, queue: DeadLetterQueue = QUEUE) -> DeadLetter:
     """Read a message as SQS returns it."""
     values = {name: {"StringValue": value, "DataType": "String"} for name, value in attributes.items()}
     sent = {"SentTimestamp": "1795000000250"}
@@ -51,7 +52,7 @@ def record(function: Any, payload: Any = EVENT, response: Any = None) -> str:
 def test_letter_of_eventbridge_names_rule_and_error() -> None:
     attributes = {"RULE_ARN": RULE, "ERROR_CODE": "NO_PERMISSIONS", "ERROR_MESSAGE": "not allowed"}
 
-    letter = read(BODY, rule(target()), **attributes)
+    letter = read(BODY, rule(target()), attributes=attributes)
 
     assert (letter.form, letter.origin, letter.rules) == ("eventbridge", "batches", ("batches",))
     assert letter.error == "NO_PERMISSIONS: not allowed"
@@ -72,7 +73,9 @@ def test_letter_of_eventbridge_goes_to_targets_of_its_rule(
 ) -> None:
     on_bus = rule(target(), target(OTHER), target(f"{OTHER}-without", queue=None))
 
-    assert read(BODY, on_bus, **{"RULE_ARN": RULE, "ERROR_CODE": "X"} | attributes).targets == targets
+    letter = read(BODY, on_bus, attributes={"RULE_ARN": RULE, "ERROR_CODE": "X"} | attributes)
+
+    assert letter.targets == targets
 
 
 # ---- From Lambda ----
@@ -131,7 +134,7 @@ def test_event_of_lambda_goes_to_only_function_of_queue(
     attributes = {"RequestID": "1", "ErrorCode": "200", "ErrorMessage": "KeyError"}
     rules = [rule(target(arn), name=arn.rpartition(":")[2]) for arn in (FUNCTION, OTHER)]
 
-    letter = read(BODY, *rules, queue=QUEUE._replace(functions=functions), **attributes)
+    letter = read(BODY, *rules, attributes=attributes, queue=QUEUE._replace(functions=functions))
 
     assert (letter.form, letter.error, letter.payload) == ("lambda event", "200: KeyError", BODY)
     assert letter.targets == targets
