@@ -6,9 +6,10 @@ import signal
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from moto.events.models import EventsBackend, Replay
 
-from cli.tests.support.aws_calls import AwsFaults
+from cli.tests.support.aws_calls import AwsCall, AwsFaults, record_calls
 from cli.tests.support.deployed_receiver import DeployedReceiver
 from cli.tests.support.event_archive import DAY, EventArchive
 from openai_webhooks_cli.aws import archive as archive_module
@@ -195,3 +196,33 @@ def test_replay_that_cannot_be_canceled_is_named(archive: EventArchive, faults: 
 
     [replay] = archive.replays()
     assert f"aws events cancel-replay --replay-name {replay['ReplayName']}" in result.stderr
+
+
+def test_replay_that_started_perhaps_is_named(archive: EventArchive, monkeypatch: pytest.MonkeyPatch) -> None:
+    def time_out(call: AwsCall) -> None:
+        if call.operation == "StartReplay":
+            raise ReadTimeoutError(endpoint_url="https://events.us-east-1.amazonaws.com")
+
+    record_calls(monkeypatch, time_out)
+
+    result = archive.receiver.run("show", "evt_1")
+
+    assert result.exit_code == 2
+    assert "aws events cancel-replay --replay-name openai-webhooks-" in result.stderr
+
+
+def test_second_signal_names_replay_and_tap(archive: EventArchive, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_and_stop_twice(*_: object) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {"State": "RUNNING"}
+
+    exits: list[int] = []
+    monkeypatch.setattr(os, "_exit", exits.append)
+    monkeypatch.setattr(EventsBackend, "describe_replay", run_and_stop_twice)
+
+    result = archive.receiver.run("show", "evt_1")
+
+    assert exits == [128 + signal.SIGTERM]
+    assert "aws events cancel-replay --replay-name openai-webhooks-" in result.stderr
+    assert "aws events delete-rule --name openai-webhooks-listen-" in result.stderr
