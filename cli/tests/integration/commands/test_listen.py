@@ -326,7 +326,7 @@ def test_probe_that_does_not_arrive_is_failure(
     monkeypatch.setattr(tap, "PROBE_TIMEOUT", 0.1)
     faults.ignore("PutEvents", {"Entries": [{"EventId": "1"}], "FailedEntryCount": 0})
 
-    result = receiver.run("listen", "--json")
+    result = receiver.run("listen", "--json", "--for=1s")
 
     assert result.exit_code == 1
     assert "openai-webhooks doctor" in result.stderr
