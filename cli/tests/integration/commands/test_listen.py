@@ -140,7 +140,7 @@ def test_event_before_probe_is_kept_in_queue_that_only_rule_can_write_to(receive
     early.create()
     event = receiver.publish()
 
-    early.prove(Stop())
+    early.prove(Stop(print))
     [message] = early.receive(wait=0)
     url = receiver.client("sqs").get_queue_url(QueueName=early.name)["QueueUrl"]
     attributes = receiver.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]
