@@ -121,40 +121,53 @@ class Ministack:
             if "FAILED" in event["ResourceStatus"] or "ROLLBACK" in event["ResourceStatus"]
         ]
 
-    def existing(self) -> set[tuple[str, str]]:
-        """Return what exists in the account: the service and the identity of each resource that is not part of another.
+    def existing(self) -> set[tuple[str, str, str]]:
+        """Return the type, the owner and the name of everything in the account. Only parts have an owner.
 
         It asks the services, not CloudFormation. ministack has no CodeDeploy.
         """
-        lists = [
-            # service, operation, key of the answer, key of the item
-            ("apigatewayv2", "get_apis", "Items", "ApiId"),
-            ("apigatewayv2", "get_domain_names", "Items", "DomainName"),
-            ("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
-            ("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"),
-            ("dynamodb", "list_tables", "TableNames", ""),
-            ("events", "list_archives", "Archives", "ArchiveName"),
-            ("events", "list_event_buses", "EventBuses", "Name"),
-            ("events", "list_rules", "Rules", "Name"),  # of the default bus
-            ("iam", "list_policies", "Policies", "Arn"),
-            ("iam", "list_roles", "Roles", "RoleName"),
-            ("lambda", "list_functions", "Functions", "FunctionName"),
-            ("logs", "describe_log_groups", "logGroups", "logGroupName"),
-            ("logs", "describe_resource_policies", "resourcePolicies", "policyName"),
-            ("sqs", "list_queues", "QueueUrls", ""),
-            ("secretsmanager", "list_secrets", "SecretList", "ARN"),
-        ]
-        found = {
-            (service, item[name] if name else item)
-            for service, operation, items, name in lists
-            for item in getattr(self.client(service), operation)(
-                **({"Scope": "Local"} if operation == "list_policies" else {})
-            ).get(items, [])
-        }
-        route53 = self.client("route53")
-        for zone in route53.list_hosted_zones()["HostedZones"]:
-            records = route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]
-            found |= {("route53", record["Name"]) for record in records}
+        found: set[tuple[str, str, str]] = set()
+
+        def add(kind: str, items: list[Any], key: str = "", owner: str = "") -> list[str]:
+            names = [item[key] if key else item for item in items]
+            found.update((kind, owner, name) for name in names)
+            return names
+
+        services = ("apigatewayv2", "cloudwatch", "dynamodb", "events", "iam", "lambda", "logs", "route53", "sqs")
+        apis, cloudwatch, dynamodb, events, iam, lambda_, logs, route53, sqs = map(self.client, services)
+        add("CloudWatch::Alarm", cloudwatch.describe_alarms()["MetricAlarms"], "AlarmName")
+        add("CloudWatch::Dashboard", cloudwatch.list_dashboards()["DashboardEntries"], "DashboardName")
+        add("DynamoDB::Table", dynamodb.list_tables()["TableNames"])
+        add("Events::Archive", events.list_archives()["Archives"], "ArchiveName")
+        add("IAM::ManagedPolicy", iam.list_policies(Scope="Local")["Policies"], "Arn")
+        add("IAM::Role", iam.list_roles()["Roles"], "RoleName")
+        add("Logs::LogGroup", logs.describe_log_groups()["logGroups"], "logGroupName")
+        add("Logs::ResourcePolicy", logs.describe_resource_policies()["resourcePolicies"], "policyName")
+        add("SecretsManager::Secret", self.client("secretsmanager").list_secrets()["SecretList"], "ARN")
+        for api in add("ApiGatewayV2::Api", apis.get_apis()["Items"], "ApiId"):
+            add("ApiGatewayV2::Stage", apis.get_stages(ApiId=api)["Items"], "StageName", owner=api)
+        for domain in add("ApiGatewayV2::DomainName", apis.get_domain_names()["Items"], "DomainName"):
+            add("ApiGatewayV2::ApiMapping", apis.get_api_mappings(DomainName=domain)["Items"], "ApiMappingId")
+        for bus in add("Events::EventBus", events.list_event_buses()["EventBuses"], "Name"):
+            add("Events::Rule", events.list_rules(EventBusName=bus)["Rules"], "Arn")
+            add("Events::EventBusPolicy", [bus] if events.describe_event_bus(Name=bus).get("Policy") else [])
+        for zone in add("Route53::HostedZone", route53.list_hosted_zones()["HostedZones"], "Id"):
+            records = route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+            add("Route53::RecordSet", records, "Name", owner=zone)
+        for queue in add("SQS::Queue", sqs.list_queues().get("QueueUrls", [])):
+            attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["Policy"]).get("Attributes")
+            add("SQS::QueuePolicy", [queue] if attributes else [])
+        for function in add("Lambda::Function", lambda_.list_functions()["Functions"], "FunctionName"):
+            name = {"FunctionName": function}
+            configs = lambda_.list_function_event_invoke_configs(**name)["FunctionEventInvokeConfigs"]
+            add("Lambda::EventInvokeConfig", configs, "FunctionArn")
+            versions = lambda_.list_versions_by_function(**name)["Versions"]
+            add("Lambda::Version", [item for item in versions if item["Version"] != "$LATEST"], "FunctionArn")
+            aliases = add("Lambda::Alias", lambda_.list_aliases(**name)["Aliases"], "AliasArn")
+            for invoked in [function, *aliases]:
+                with suppress(lambda_.exceptions.ResourceNotFoundException):
+                    policy = json.loads(lambda_.get_policy(FunctionName=invoked)["Policy"])
+                    add("Lambda::Permission", policy["Statement"], "Sid", owner=function)
         return found
 
 
