@@ -2,7 +2,7 @@
 
 To see the times:
 
-    make e2e-deployment ARGS="-k answered_within --log-cli-level=INFO"
+    make e2e-deployment ARGS="-k start_of_function --log-cli-level=INFO"
 """
 
 import json
@@ -110,23 +110,29 @@ def test_unanswered_call_reaches_dead_letters(stack: Deployed, receiver: Deploye
     assert len(requests(openai, event)) == 2  # the SDK's two attempts, in one invocation
 
 
-def test_call_is_answered_within_a_second(stack: Deployed, receiver: Deployed, openai: OpenAIStandIn) -> None:
-    starting = []
+def test_call_does_not_wait_for_start_of_function(stack: Deployed, receiver: Deployed, openai: OpenAIStandIn) -> None:
+    # Times are compared with others of this run, because other load on the machine slows all of them down.
+    both_start: list[float] = []
+    receiver_starts: list[float] = []
     for _ in range(3):
-        # The usual case: calls are rare, and the schedule has started the function.
-        receiver.start_new_instances("ReceiverFunction")
-        start_new_instances(stack)
-        invoke_by_schedule(stack)
-        event = incoming_call(openai)
-        starting.append(answer(openai, receiver, event)[1])
-        [line] = wait_until(partial(lines, stack, event), "a line about the call")
-        assert line["cold_start"] is False
-    running = [answer(openai, receiver, incoming_call(openai))[1] for _ in range(10)]
+        for scheduled, seconds in ((False, both_start), (True, receiver_starts)):
+            receiver.start_new_instances("ReceiverFunction")
+            start_new_instances(stack)
+            if scheduled:  # the usual case: calls are rare, and the schedule has started the function
+                invoke_by_schedule(stack)
+            event = incoming_call(openai)
+            seconds.append(answer(openai, receiver, event)[1])
+            [line] = wait_until(partial(lines, stack, event), "a line about the call")
+            assert line["cold_start"] is not scheduled
+    both_run = [answer(openai, receiver, incoming_call(openai))[1] for _ in range(10)]
 
-    for name, seconds in {"the receiver starts": starting, "both run": running}.items():
+    times = {"both functions start": both_start, "the receiver starts": receiver_starts, "both run": both_run}
+    for name, seconds in times.items():
         logger.info("From delivery to answer, %s: %s", name, [f"{1_000 * value:.0f} ms" for value in seconds])
-    assert median(starting) < 1
-    assert median(running) < 1
+    start_of_receiver = median(receiver_starts) - median(both_run)
+    start_of_function = median(both_start) - median(receiver_starts)
+    assert 0 < start_of_receiver < start_of_function
+    assert median(both_run) < start_of_receiver
 
 
 def invoke_by_schedule(stack: Deployed) -> None:
