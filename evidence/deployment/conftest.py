@@ -41,8 +41,9 @@ def checkout(aws: Ministack, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def receiver(aws: Ministack) -> Deployed:
-    """The receiver at default parameters, by `make deploy`."""
-    output = aws.run("make", "deploy", cwd=ROOT, stack_name="openai-webhooks")
+    """The receiver at default parameters, by `make deploy` of what `make build` has built."""
+    # Another build would replace files that other tests of `make -j2 e2e` are using.
+    output = aws.run("make", "deploy", "--old-file=build", cwd=ROOT, stack_name="openai-webhooks")
     assert f"Account:     {ACCOUNT}" in output[: output.index("Deploying with following values")]
     deployed = Deployed(aws, "openai-webhooks")
     deployed.store(SECRET)
