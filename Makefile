@@ -11,6 +11,8 @@ TEMPLATES := template.yaml $(wildcard examples/*/template.yaml cli/src/*/subscri
 GENERATED := src/openai_webhooks/__init__.py docs/guide/subscribe.md
 ENV ?= default
 ENVIRONMENT := .venv-sam/bin/python -P scripts/environment.py $(ENV)
+# Container images often set this. Without bytecode, each of the many processes of the tests compiles its imports.
+unexport PYTHONDONTWRITEBYTECODE
 .DELETE_ON_ERROR:
 .PHONY: help demo dev check unit test test-template lint lint-template format e2e e2e-template build deploy generate lock lock-template clean
 
