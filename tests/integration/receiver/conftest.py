@@ -14,6 +14,8 @@ from tests.support.receiver_instance import NOW, Clock
 def endpoint() -> Iterator[str]:
     """The URL of a moto server."""
     with moto_stack.moto_server() as url:
+        # The first event makes moto import modules, and the receiver does not wait that long.
+        MotoStack(url).client("events").put_events(Entries=[{"Source": "s", "DetailType": "t", "Detail": "{}"}])
         yield url
 
 
