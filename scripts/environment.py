@@ -36,13 +36,13 @@ def main(arguments: list[str]) -> str:
             return (
                 "\nTo connect a new stack with OpenAI:\n"
                 "  1. In OpenAI's dashboard, open your project's webhooks. Create an endpoint for WebhookUrl.\n"
-                "  2. Store the signing secret that the dashboard shows: run the StoreSecretCommand above.\n"
+                "  2. Run the StoreSecretCommand above, and paste the signing secret that the dashboard shows.\n"
             )
         names = {"stack": stack, "profile": options.profile, "region": options.region}
         flags = "".join(f" --{name} {value}" for name, value in names.items() if value not in (None, "openai-webhooks"))
         return (
-            "\nTo connect a new stack with OpenAI, run this with an API key of your OpenAI project:\n"
-            f"  OPENAI_API_KEY=sk-... .venv/bin/openai-webhooks endpoint create{flags}\n"
+            "\nTo connect a new stack with OpenAI, run this. It asks for an API key of your OpenAI project:\n"
+            f"  .venv/bin/openai-webhooks endpoint create{flags}\n"
         )
     try:
         session = boto3.Session(

@@ -63,6 +63,7 @@ from openai_webhooks.models import (
 from openai_webhooks.signature import (
     Headers as Headers,
     Signature as Signature,
+    decode_named_secret as decode_named_secret,
     decode_secret as decode_secret,
     parse_signature as parse_signature,
     sign as sign,

@@ -15,6 +15,7 @@ from openai_webhooks.errors import InvalidSecret, Unverified
 # Unix seconds, as senders print them. int() alone also accepts `+1`, ` 1 `, `1_0` and digits of other scripts, and it
 # raises ValueError on 5,000 digits.
 _TIMESTAMP = re.compile(r"[1-9][0-9]{0,14}")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Headers(Protocol):
@@ -99,6 +100,19 @@ def decode_secret(secret: str) -> bytes:
     if b64encode(key).decode() != encoded or not 24 <= len(key) <= 64:
         raise InvalidSecret("the signing secret is not base64 of 24 to 64 bytes: store all of it, as OpenAI shows it")
     return key
+
+
+def decode_named_secret(secret: str) -> tuple[str, bytes]:
+    """Return the name and the key in `NAME=whsec_…`, or an empty name and the key in `whsec_…`.
+
+    A name says which endpoint the secret is of. Raises InvalidSecret for a malformed name or secret.
+    """
+    name, separator, value = secret.strip().partition("=whsec_")
+    if not separator:
+        return "", decode_secret(secret)
+    if not _NAME.fullmatch(name):
+        raise InvalidSecret("the name before `=whsec_` is not 1 to 64 letters, digits, dots, dashes or underscores")
+    return name, decode_secret(f"whsec_{value}")
 
 
 def _token(body: bytes, webhook_id: str, timestamp: str, key: bytes) -> bytes:

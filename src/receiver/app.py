@@ -51,6 +51,7 @@ receiver = Receiver(
 
 def handler(request: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Answer one request of API Gateway. docs/guide/operate.md lists the statuses."""
+    now = int(time.time())
     deduplicator.start_invocation(context)
-    with telemetry.delivery(context.aws_request_id):
-        return respond(request, receiver, telemetry, now=int(time.time()))
+    with telemetry.delivery(context.aws_request_id, now):
+        return respond(request, receiver, telemetry, now=now)

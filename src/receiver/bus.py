@@ -3,7 +3,9 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from openai_webhooks import WebhookEvent
+from botocore.exceptions import ClientError
+
+from openai_webhooks import Malformed, WebhookEvent
 from receiver.aws import AwsError, error_code
 from receiver.rejections import PublishFailed, TooLarge
 
@@ -26,12 +28,15 @@ class EventBus:
         self._name = name
         self._source = source
 
-    def to_entry(self, body: bytes, event: WebhookEvent) -> "PutEventsRequestEntryTypeDef":
+    def to_entry(self, body: bytes, event: WebhookEvent, endpoint: str = "") -> "PutEventsRequestEntryTypeDef":
         """Return the PutEvents entry of a delivery: its body verbatim, with OpenAI's type as the detail type.
 
-        Raises TooLarge if EventBridge would refuse the entry because of its size.
+        If the endpoint has a name, `openai:endpoint/NAME` is the entry's resource. Raises TooLarge if EventBridge would
+        refuse the entry because of its size.
         """
-        if _TIME_BYTES + len(self._source.encode()) + len(event.type.encode()) + len(body) > MAX_ENTRY_BYTES:
+        resources = [f"openai:endpoint/{endpoint}"] if endpoint else []
+        texts = (self._source, event.type, *resources)
+        if _TIME_BYTES + sum(len(text.encode()) for text in texts) + len(body) > MAX_ENTRY_BYTES:
             raise TooLarge(f"the event does not fit in the {MAX_ENTRY_BYTES} bytes of an event bus entry")
         entry: PutEventsRequestEntryTypeDef = {
             "EventBusName": self._name,
@@ -39,6 +44,8 @@ class EventBus:
             "DetailType": event.type,
             "Detail": body.decode(),
         }
+        if resources:
+            entry["Resources"] = resources
         created_at = getattr(event, "created_at", None)
         # Without a valid `created_at`, EventBridge sets the time of arrival.
         if type(created_at) is int and 0 <= created_at < _YEAR_10000:
@@ -46,17 +53,33 @@ class EventBus:
         return entry
 
     def publish(self, entry: "PutEventsRequestEntryTypeDef") -> str:
-        """Put the entry on the bus and return EventBridge's id for it. Raises PublishFailed if there is none."""
+        """Put the entry on the bus and return EventBridge's id for it.
+
+        Raises Malformed or TooLarge if EventBridge will never take the entry, and otherwise PublishFailed.
+        """
         try:
             result = self._eventbridge.put_events(Entries=[entry])["Entries"][0]
         except AwsError as error:
+            if _is_about_size(error):
+                raise TooLarge("the event is larger than EventBridge accepts in this region") from None
             code = error_code(error)
         else:
             # PutEvents answers 200 for an entry that it refused.
             if "EventId" in result:
                 return result["EventId"]
             code = result.get("ErrorCode", "no EventId")
+            if code == "MalformedDetail":
+                raise Malformed("EventBridge cannot read the body, for example because of a number beyond 64 bits")
         raise PublishFailed(
             f"{code} from PutEvents on bus {self._name}. OpenAI retries the delivery. If this continues, check that "
             "the bus exists and that the function's role allows events:PutEvents on it"
         )
+
+
+def _is_about_size(error: Exception) -> bool:
+    """Return whether PutEvents refused the size. Some regions have a lower limit than MAX_ENTRY_BYTES."""
+    return (
+        isinstance(error, ClientError)
+        and error_code(error) == "ValidationException"
+        and "size of the entries" in error.response["Error"].get("Message", "")
+    )

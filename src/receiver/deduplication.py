@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.idempotency import (
     DynamoDBPersistenceLayer,
@@ -13,7 +13,6 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
     IdempotencyAlreadyInProgressError,
     IdempotencyInconsistentStateError,
 )
-from aws_lambda_powertools.utilities.idempotency.persistence.base import BasePersistenceLayer
 from aws_lambda_powertools.utilities.idempotency.persistence.datarecord import DataRecord
 
 from receiver.aws import AwsError, error_code
@@ -31,7 +30,7 @@ class Deduplicator:
     timed out.
     """
 
-    def __init__(self, persistence: BasePersistenceLayer, *, hours: int) -> None:
+    def __init__(self, persistence: "FailOpenPersistence", *, hours: int) -> None:
         """`hours` is how long a webhook id is remembered."""
         self._persistence = persistence
         # `hash_function` here and `key_prefix` below determine the ids of the records. A version that changes one of
@@ -39,8 +38,9 @@ class Deduplicator:
         self._config = IdempotencyConfig(expires_after_seconds=hours * 3600, hash_function="sha256")
 
     def start_invocation(self, context: "LambdaContext") -> None:
-        """Let claims end when this invocation times out."""
+        """Let claims name this invocation, and end when it times out."""
         self._config.register_lambda_context(context)
+        self._persistence.claimant = context.aws_request_id
 
     def run_once(self, webhook_id: str, work: Callable[[], str]) -> tuple[str, bool]:
         """Run `work` unless an earlier copy did. Return the result, and whether it is from this run.
@@ -79,6 +79,9 @@ class FailOpenPersistence(DynamoDBPersistenceLayer):
 
     def __init__(self, client: "DynamoDBClient", *, table_name: str, on_failure: Callable[[str], None]) -> None:
         super().__init__(table_name=table_name, boto3_client=client)
+        client.meta.events.register("provide-client-params.dynamodb.PutItem", self._name_claimant)
+        self.claimant = ""
+        """The current invocation's request id."""
         self._on_failure = on_failure
         self._claimed = False  # of the current delivery: Lambda gives an instance one delivery at a time
 
@@ -97,6 +100,11 @@ class FailOpenPersistence(DynamoDBPersistenceLayer):
         if self._claimed:
             with self._fail_open():
                 super()._delete_record(data_record)
+
+    def _name_claimant(self, params: dict[str, Any], **_: object) -> None:
+        """Let the claim of an invocation succeed twice. If its answer gets lost, botocore sends it again."""
+        params["Item"]["claimant"] = params["ExpressionAttributeValues"][":claimant"] = {"S": self.claimant}
+        params["ConditionExpression"] += " OR (#status = :inprogress AND claimant = :claimant)"
 
     @contextmanager
     def _fail_open(self) -> Iterator[None]:

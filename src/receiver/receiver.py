@@ -1,13 +1,13 @@
 """What happens to a delivery."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from openai_webhooks import Unverified, parse_body, parse_signature
-from receiver.bus import MAX_ENTRY_BYTES, EventBus
+from openai_webhooks import parse_body, parse_signature
+from receiver.bus import EventBus
 from receiver.deduplication import Deduplicator
-from receiver.rejections import TooLarge
-from receiver.signing_keys import SigningKeys
+from receiver.rejections import SignatureMismatch
+from receiver.signing_keys import SigningKey, SigningKeys
 from receiver.telemetry import Telemetry
 
 Outcome = Literal["Published", "Duplicate"]
@@ -37,25 +37,28 @@ class Receiver:
 
         `headers` have lower-case names. `now` is in Unix seconds. Raises one of the exceptions in REJECTIONS.
         """
-        if len(body) > MAX_ENTRY_BYTES:
-            raise TooLarge(f"the body has {len(body)} bytes; an event bus accepts {MAX_ENTRY_BYTES}")
-        webhook_id = self._verify(body, headers, now)
+        webhook_id, endpoint = self._verify(body, headers, now)
         event = parse_body(body)
         self._telemetry.annotate(event_type=event.type)
         if event.drift:
             self._telemetry.schema_drift(event.drift)
-        entry = self._bus.to_entry(body, event)
+        entry = self._bus.to_entry(body, event, endpoint)
         event_id, published = self._deduplicator.run_once(webhook_id, lambda: self._bus.publish(entry))
         self._telemetry.annotate(eventbridge_id=event_id)
         return "Published" if published else "Duplicate"
 
-    def _verify(self, body: bytes, headers: Mapping[str, str], now: int) -> str:
-        """Return the webhook id of an authentic delivery."""
+    def _verify(self, body: bytes, headers: Mapping[str, str], now: int) -> tuple[str, str]:
+        """Return the webhook id of an authentic delivery, and the endpoint whose key proves it."""
         # The headers come first: a forged request with malformed or old headers causes no call to AWS.
         signature = parse_signature(headers, now=now, tolerance=self._tolerance)
-        if signature.matches(body, self._signing_keys.load(now)):
-            return signature.webhook_id
+
+        def signer(keys: Iterable[SigningKey]) -> SigningKey | None:
+            return next((key for key in keys if signature.matches(body, [key.key])), None)
+
         # The secret may have been rotated since it was read.
-        if signature.matches(body, self._signing_keys.refresh(now)):
-            return signature.webhook_id
-        raise Unverified("no active signing secret matches webhook-signature")
+        found = signer(self._signing_keys.load(now)) or signer(self._signing_keys.refresh(now))
+        if not found:
+            raise SignatureMismatch("no active signing secret matches webhook-signature")
+        if found.endpoint:
+            self._telemetry.annotate(endpoint=found.endpoint)
+        return signature.webhook_id, found.endpoint

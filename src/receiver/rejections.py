@@ -10,6 +10,10 @@ from typing import Final, NamedTuple
 from openai_webhooks import Malformed, Unverified
 
 
+class SignatureMismatch(Exception):
+    """The headers are well-formed and recent, but no active secret signed the delivery. So a secret may be missing."""
+
+
 class InProgress(Exception):
     """Another copy of the delivery is being published now."""
 
@@ -39,6 +43,7 @@ class Rejection(NamedTuple):
 REJECTIONS: Final[Mapping[type[Exception], Rejection]] = {
     Malformed: Rejection("Malformed", 400),
     Unverified: Rejection("Unverified", 401),
+    SignatureMismatch: Rejection("SignatureMismatch", 401),
     InProgress: Rejection("InProgress", 409, retry_after=10),
     TooLarge: Rejection("TooLarge", 413),
     PublishFailed: Rejection("PublishFailed", 503, retry_after=5),

@@ -2,9 +2,9 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from openai_webhooks import InvalidSecret, decode_secret
+from openai_webhooks import InvalidSecret, decode_named_secret
 from receiver.aws import AwsError, error_code
 from receiver.rejections import NotConfigured
 
@@ -20,8 +20,16 @@ RETRY_INTERVAL_WITHOUT_KEYS = 5
 MAX_REFRESHES = 2  # More than one, so that a single forged or early delivery does not delay a rotation.
 
 
+class SigningKey(NamedTuple):
+    """A key, and the name of the endpoint that signs with it."""
+
+    endpoint: str
+    """Empty if the secret has no name."""
+    key: bytes
+
+
 class SigningKeys:
-    """The keys in a secret that contains one or more `whsec_…`, separated by white space.
+    """The keys in a secret that contains one or more `whsec_…` or `NAME=whsec_…`, separated by white space.
 
     `on_failure` is called with the error when a refresh fails and the cached keys stay in use. `on_malformed` is called
     with what is wrong with a malformed value among valid ones. (Powertools' Parameters utility does not fit: its cache
@@ -40,15 +48,15 @@ class SigningKeys:
         self._secret_id = secret_id
         self._on_failure = on_failure
         self._on_malformed = on_malformed
-        self._current: list[bytes] = []
-        self._others: list[bytes] = []  # of AWSPENDING and AWSPREVIOUS
+        self._current: list[SigningKey] = []
+        self._others: list[SigningKey] = []  # of AWSPENDING and AWSPREVIOUS
         self._problem = ""  # why the last attempt to read AWSCURRENT failed
         # The last attempts to read, in Unix seconds. A failed attempt keeps the known keys.
         self._current_tried_at = 0
         self._others_tried_at = 0
         self._refreshes: deque[int] = deque([0] * MAX_REFRESHES, maxlen=MAX_REFRESHES)  # the last ones, in Unix seconds
 
-    def load(self, now: int) -> list[bytes]:
+    def load(self, now: int) -> list[SigningKey]:
         """Return the known keys, the likeliest first. `now` is in Unix seconds.
 
         AWSCURRENT is read if its keys are too old. Raises NotConfigured if there is no key.
@@ -60,7 +68,7 @@ class SigningKeys:
         others_expired = now - self._others_tried_at >= MAX_AGE
         return self._current if others_expired else self._current + self._others
 
-    def refresh(self, now: int) -> list[bytes]:
+    def refresh(self, now: int) -> list[SigningKey]:
         """Read AWSCURRENT, AWSPENDING and AWSPREVIOUS again and return their keys, so that a rotation needs no restart.
 
         Keys that cannot be read stay as they were. Returns no keys if there were MAX_REFRESHES in the last
@@ -89,8 +97,8 @@ class SigningKeys:
             self._current = self._read("AWSCURRENT")
         except InvalidSecret as error:
             self._problem = (
-                f"{error}. Store the endpoint's signing secret: aws secretsmanager put-secret-value "
-                f"--secret-id {self._secret_id} --secret-string whsec_…"
+                f"{error}. Store the endpoint's signing secret, which this command reads from its input: aws "
+                f"secretsmanager put-secret-value --secret-id {self._secret_id} --secret-string file:///dev/stdin"
             )
         except AwsError as error:
             self._problem = (
@@ -109,20 +117,20 @@ class SigningKeys:
         except AwsError as error:
             self._on_failure(f"{error_code(error)} from Secrets Manager")
 
-    def _read_other(self, stage: str) -> list[bytes]:
+    def _read_other(self, stage: str) -> list[SigningKey]:
         try:
             return self._read(stage)
         except (self._client.exceptions.ResourceNotFoundException, InvalidSecret):
             return []  # There is no such version, or it is the stack's placeholder.
 
-    def _read(self, stage: str) -> list[bytes]:
+    def _read(self, stage: str) -> list[SigningKey]:
         # Name the stage always: without one, AWS returns AWSCURRENT, but some emulators return the newest version.
         value = self._client.get_secret_value(SecretId=self._secret_id, VersionStage=stage)
-        keys: list[bytes] = []
+        keys: list[SigningKey] = []
         malformed: dict[int, InvalidSecret] = {}
         for position, secret in enumerate(value.get("SecretString", "").split(), start=1):
             try:
-                keys.append(decode_secret(secret))
+                keys.append(SigningKey(*decode_named_secret(secret)))
             except InvalidSecret as error:
                 malformed[position] = error
         if not keys:

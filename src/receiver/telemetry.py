@@ -30,8 +30,11 @@ class Telemetry:
         self._webhook_id = ""
 
     @contextmanager
-    def delivery(self, request_id: str) -> Iterator[None]:
-        """Write the line at the end of the `with` statement. After an unexpected error, there is no line."""
+    def delivery(self, request_id: str, now: int) -> Iterator[None]:
+        """Write the line at the end of the `with` statement. After an unexpected error, there is no line.
+
+        `now` is in Unix seconds. The metrics have this time, which is before EventBridge's metrics of the event.
+        """
         start = self._clock()
         self.annotate(request_id=request_id, cold_start=self._cold_start)
         self._cold_start = False
@@ -41,8 +44,10 @@ class Telemetry:
             self._metrics.clear_metrics()
             raise
         self.annotate(duration_ms=round((self._clock() - start) * 1000, 1))
+        line = self._metrics.serialize_metric_set()
+        line["_aws"]["Timestamp"] = now * 1000  # milliseconds
         # One write instead of the two of `flush_metrics`, because each write is a system call.
-        sys.stdout.write(_JSON.encode(self._metrics.serialize_metric_set()) + "\n")
+        sys.stdout.write(_JSON.encode(line) + "\n")
         self._metrics.clear_metrics()
 
     def annotate(self, **properties: str | float) -> None:
@@ -51,9 +56,10 @@ class Telemetry:
             self._metrics.add_metadata(name, value)
 
     def identify(self, webhook_id: str) -> None:
-        """Name the delivery, in its line and in the lines about its errors."""
+        """Name the delivery, in its line and in the lines about its errors, if the request has a `webhook-id`."""
         self._webhook_id = webhook_id
-        self.annotate(webhook_id=webhook_id)
+        if webhook_id:
+            self.annotate(webhook_id=webhook_id)
 
     def accepted(self, outcome: str) -> None:
         """Report that the delivery's event is on the bus."""

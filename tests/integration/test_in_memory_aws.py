@@ -1,5 +1,6 @@
 """The in-memory AWS and moto, called alike: their answers and their contents must be the same."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from tests.support.in_memory_aws import CLAIM, RECORD, InMemoryAws
 from tests.support.receiver_instance import OTHER_SECRET, SECRET
 
 TABLE, BUS, SECRET_ID = "DeliveriesTable", "openai-webhooks", "SigningSecret"
+_NUMBERS = itertools.count()
 
 
 class Step(NamedTuple):
@@ -21,9 +23,13 @@ class Step(NamedTuple):
     parameters: dict[str, Any]
 
 
-def claim(*, now: int = 1_000, until: int | None = 2_000_000, **parameters: Any) -> Step:
-    """Powertools' conditional PutItem. Times are in seconds, the end of the claim is in milliseconds."""
+def claim(*, now: int = 1_000, until: int | None = 2_000_000, by: str = "", **parameters: Any) -> Step:
+    """The receiver's conditional PutItem, by a new invocation unless `by` names one.
+
+    Times are in seconds, the end of the claim is in milliseconds.
+    """
     item = {"id": {"S": "delivery#1"}, "expiration": {"N": str(now + 3_600)}, "status": {"S": "INPROGRESS"}}
+    item["claimant"] = {"S": by or f"invocation {next(_NUMBERS)}"}
     if until is not None:
         item["in_progress_expiration"] = {"N": str(until)}
     return Step(
@@ -43,6 +49,7 @@ def claim(*, now: int = 1_000, until: int | None = 2_000_000, **parameters: Any)
                 ":now": {"N": str(now)},
                 ":now_in_millis": {"N": str(now * 1000)},
                 ":inprogress": {"S": "INPROGRESS"},
+                ":claimant": item["claimant"],
             },
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             **parameters,
@@ -86,6 +93,8 @@ def get(stage: str | None = "AWSCURRENT", **parameters: Any) -> Step:
 CASES: dict[str, list[Step]] = {
     "claim": [claim()],
     "claim a claimed id": [claim(), claim()],
+    "claim again by the same invocation": [claim(by="a"), claim(by="a", until=3_000_000)],
+    "claim a recorded id by the same invocation": [claim(by="a"), record(), claim(by="a")],
     "claim without asking for the old item": [claim(), claim(ReturnValuesOnConditionCheckFailure="NONE")],
     "claim in the last millisecond of a claim": [claim(until=2_000_000), claim(now=2_000)],
     "claim after the end of a claim": [claim(until=1_999_999), claim(now=2_000)],
@@ -162,7 +171,7 @@ def test_new_secret_gets_the_stages_of_moto(stored: list[str], moto: Clients, in
         Step("dynamodb", "put_item", {"TableName": TABLE, "Item": {"id": {"S": "1"}}}),
         claim(ConditionExpression="attribute_not_exists(#id)"),
         claim(ReturnConsumedCapacity="TOTAL"),
-        put({"Resources": ["arn"]}),
+        put({"TraceHeader": "Root=1"}),
     ],
     ids=["parameter missing", "unknown expression", "unknown parameter", "unknown field of an entry"],
 )

@@ -85,10 +85,11 @@ class Secret:
             raise Refusal("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
 
 
-# Powertools' expressions: the claim of a delivery, and its record.
+# The expressions of the receiver and Powertools: the claim of a delivery, and its record.
 CLAIM = (
     "attribute_not_exists(#id) OR #expiry < :now OR "
-    "(#status = :inprogress AND attribute_exists(#in_progress_expiry) AND #in_progress_expiry < :now_in_millis)"
+    "(#status = :inprogress AND attribute_exists(#in_progress_expiry) AND #in_progress_expiry < :now_in_millis) OR "
+    "(#status = :inprogress AND claimant = :claimant)"
 )
 RECORD = "SET #response_data = :response_data, #expiry = :expiry, #status = :status"
 
@@ -109,6 +110,7 @@ class Table:
         self._check(name, condition, CLAIM)
         key = item["id"]["S"]
         old = self.items.get(key)
+        names = {**names, "claimant": "claimant"}
         if old is not None and not _claimable({of: old.get(attribute) for of, attribute in names.items()}, values):
             fields = {"Item": old} if returned == "ALL_OLD" else {}
             raise Refusal("ConditionalCheckFailedException", "The conditional request failed", **fields)
@@ -141,9 +143,9 @@ class Table:
 
 def _claimable(old: Mapping[str, Any], values: Item) -> bool:
     """Evaluate CLAIM for an item that exists. `old` maps the expression's names to the item's values."""
-    return _less(old["#expiry"], values[":now"]) or (
-        old["#status"] == values[":inprogress"] and _less(old["#in_progress_expiry"], values[":now_in_millis"])
-    )
+    in_progress = old["#status"] == values[":inprogress"]
+    ended, own = _less(old["#in_progress_expiry"], values[":now_in_millis"]), old["claimant"] == values[":claimant"]
+    return _less(old["#expiry"], values[":now"]) or (in_progress and (ended or own))
 
 
 def _less(number: Any, other: Any) -> bool:
@@ -168,7 +170,7 @@ class Bus:
         return {"FailedEntryCount": sum("ErrorCode" in result for result in results), "Entries": results}
 
     def _put(self, entry: Parameters) -> Parameters:
-        name, _, _, detail, _ = _read(entry, "EventBusName", "Source", "DetailType", "Detail", Time=None)
+        name, _, _, detail, *_ = _read(entry, "EventBusName", "Source", "DetailType", "Detail", Time=None, Resources=())
         if name != self.name:
             raise Refusal("ResourceNotFoundException", f"Event bus {name} does not exist.")
         try:
@@ -249,6 +251,7 @@ class InMemoryAws:
                 "id": event_id,
                 "source": entry["Source"],
                 "detail-type": entry["DetailType"],
+                "resources": list(entry.get("Resources", ())),
                 "time": time.strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "detail": json.loads(entry["Detail"]),
             }

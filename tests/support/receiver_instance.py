@@ -5,11 +5,12 @@ import json
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from types import SimpleNamespace
 from typing import Any, Final, Protocol, Self
+from uuid import uuid4
 
 import pytest
 import time_machine
@@ -21,6 +22,7 @@ from receiver.bus import EventBus
 from receiver.deduplication import Deduplicator, FailOpenPersistence
 from receiver.http_api import respond
 from receiver.receiver import Receiver
+from receiver.rejections import REJECTIONS
 from receiver.signing_keys import SigningKeys
 from receiver.telemetry import Telemetry
 from tests.support.in_memory_aws import InMemoryAws
@@ -41,9 +43,8 @@ CANARY: Final = "canary-7d1f"
 """In everything that the function must not repeat: payloads, unusable secrets, AWS's messages."""
 
 SECRET_ARN: Final = "arn:aws:secretsmanager:us-east-1:123456789012:secret:SigningSecret-AbCdEf"
-OUTCOMES: Final = frozenset(
-    ["Published", "Duplicate", "Malformed", "Unverified", "InProgress", "TooLarge", "PublishFailed", "NotConfigured"]
-)
+ACCEPTED: Final = frozenset(["Published", "Duplicate"])
+OUTCOMES: Final = ACCEPTED | {rejection.outcome for rejection in REJECTIONS.values()}
 
 type Hook = Callable[[], object]
 """Called at a call to AWS. If it returns something, that is the answer, as botocore parses it."""
@@ -86,7 +87,7 @@ class LambdaContext:
     function_name: str = "receiver"
     memory_limit_in_mb: int = 512
     invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:receiver:live"
-    aws_request_id: str = "00000000-0000-0000-0000-000000000000"
+    aws_request_id: str = field(default_factory=lambda: str(uuid4()))
 
     def get_remaining_time_in_millis(self) -> int:
         return self.remaining_ms
@@ -184,26 +185,27 @@ class ReceiverInstance:
 
         # As in app.py, which reads the environment and cannot be imported without one.
         def handler(request: dict[str, Any], context: Any) -> dict[str, Any]:
+            now = int(clock.now)
             deduplicator.start_invocation(context)
-            with telemetry.delivery(context.aws_request_id):
-                return respond(request, self.receiver, telemetry, now=int(clock.now))
+            with telemetry.delivery(context.aws_request_id, now):
+                return respond(request, self.receiver, telemetry, now=now)
 
         self._handler = handler
 
-    def __call__(self, request: dict[str, Any], *, remaining_ms: int = 10_000) -> Answer:
-        """Answer a request of API Gateway."""
+    def __call__(self, request: dict[str, Any], context: LambdaContext | None = None) -> Answer:
+        """Answer a request of API Gateway, in a new invocation unless there is a context."""
         stdout, stderr = io.StringIO(), io.StringIO()
         self._logger.registered_handler.setStream(stdout)  # type: ignore[attr-defined]  # it is a StreamHandler
         try:
             with redirect_stdout(stdout), redirect_stderr(stderr):
-                response = self._handler(request, LambdaContext(remaining_ms))
+                response = self._handler(request, context or LambdaContext())
         finally:
             self.output += [stdout.getvalue(), stderr.getvalue()]
         return Answer.of(response, stdout.getvalue())
 
     def deliver(self, body: bytes = BODY, *, remaining_ms: int = 10_000, **delivery: Any) -> Answer:
         """Answer a delivery. The other arguments are those of `delivery`."""
-        return self(self.delivery(body, **delivery), remaining_ms=remaining_ms)
+        return self(self.delivery(body, **delivery), LambdaContext(remaining_ms))
 
     def delivery(
         self,
@@ -248,9 +250,9 @@ class ReceiverInstance:
         assert isinstance(entry, dict)
         return entry
 
-    def refuse(self, operation: str, code: str = "ThrottlingException") -> None:
+    def refuse(self, operation: str, code: str = "ThrottlingException", message: str = f"Not with {CANARY}") -> None:
         """From now on, answer the operation with this error."""
-        error = {"Error": {"Code": code, "Message": f"Not with {CANARY}"}, "ResponseMetadata": {}}
+        error = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {}}
         self.before[operation] = lambda: (SimpleNamespace(status_code=400), error)
 
     def answer(self, operation: str, **parsed: object) -> None:

@@ -23,6 +23,7 @@ ANSWERS: Final = {
     "Duplicate": (200, None),
     "Malformed": (400, None),
     "Unverified": (401, None),
+    "SignatureMismatch": (401, None),
     "InProgress": (409, 10),
     "TooLarge": (413, None),
     "PublishFailed": (503, 5),
@@ -102,8 +103,6 @@ _DRIFTED: list[tuple[str, bytes]] = [
 ]
 
 _UNVERIFIED: list[tuple[str, str, dict[str, Any]]] = [
-    ("another secret", "no active signing secret matches", {"secret": OTHER_SECRET}),
-    ("another delivery", "no active signing secret matches", {"headers": {"webhook-id": "wh_other"}}),
     ("too old", "more than 300 s", {"sent_at": NOW - 301}),
     ("too new", "more than 300 s", {"sent_at": NOW + 301}),
     ("no id", "webhook-id is missing", {"headers": {"webhook-id": None}}),
@@ -111,7 +110,13 @@ _UNVERIFIED: list[tuple[str, str, dict[str, Any]]] = [
     ("not in Unix seconds", "not in Unix seconds", {"headers": {"webhook-timestamp": "2025-06-25T14:20:10Z"}}),
     ("no signature", "webhook-signature is missing", {"headers": {"webhook-signature": None}}),
     ("another scheme", "has no v1 signature", {"headers": {"webhook-signature": "v1a,canary-7d1f"}}),
-    ("not ASCII", "no active signing secret matches", {"headers": {"webhook-signature": "v1,canary-7d1f-é"}}),
+]
+
+_MISMATCHED: list[tuple[str, dict[str, Any]]] = [
+    ("another secret", {"secret": OTHER_SECRET}),
+    ("another delivery", {"headers": {"webhook-id": "wh_other"}}),
+    ("not ASCII", {"headers": {"webhook-signature": "v1,canary-7d1f-é"}}),
+    ("larger than the bus accepts", {"body": b"x" * (MIB + 1), "secret": OTHER_SECRET}),
 ]
 
 _NO_DELIVERY: list[tuple[str, dict[str, Any]]] = [
@@ -127,9 +132,9 @@ _PUBLISH_FAILED: list[tuple[str, str, Meets]] = [
     ("time-out", r"^ReadTimeoutError \(http://127.0.0.1\) from", lambda receiver, _: receiver.time_out("PutEvents")),
     (
         "entry refused",
-        "^MalformedDetail from",
+        "^InternalFailure from",
         lambda receiver, _: receiver.answer(
-            "PutEvents", FailedEntryCount=1, Entries=[{"ErrorCode": "MalformedDetail", "ErrorMessage": CANARY}]
+            "PutEvents", FailedEntryCount=1, Entries=[{"ErrorCode": "InternalFailure", "ErrorMessage": CANARY}]
         ),
     ),
     (
@@ -226,6 +231,10 @@ SCENARIOS: Final = [
         for name, reason, delivery in _UNVERIFIED
     ),
     *(
+        Scenario(f"mismatch: {name}", "SignatureMismatch", "no active signing secret matches", delivery=delivery)
+        for name, delivery in _MISMATCHED
+    ),
+    *(
         Scenario(f"unverified: {name}", "Unverified", "webhook-id is missing", request=request)
         for name, request in _NO_DELIVERY
     ),
@@ -236,10 +245,20 @@ SCENARIOS: Final = [
         meets=lambda receiver, _: receiver.crash(receiver.before, "PutEvents"),
     ),
     Scenario(
-        "too large: body",
+        "malformed: detail that EventBridge cannot read",
+        "Malformed",
+        "EventBridge cannot read the body",
+        meets=lambda receiver, _: receiver.answer(
+            "PutEvents", FailedEntryCount=1, Entries=[{"ErrorCode": "MalformedDetail", "ErrorMessage": CANARY}]
+        ),
+    ),
+    Scenario(
+        "too large: entry above the limit of the region",
         "TooLarge",
-        f"the body has {MIB + 1} bytes; an event bus accepts {MIB}",
-        delivery={"body": event_of_size(MIB + 1)},
+        "larger than EventBridge accepts in this region",
+        meets=lambda receiver, _: receiver.refuse(
+            "PutEvents", "ValidationException", "Total size of the entries in the request is over the limit."
+        ),
     ),
     Scenario(
         "too large: entry",

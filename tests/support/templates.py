@@ -112,6 +112,9 @@ FUNCTIONS: Final[dict[str, Callable[[Any], Any]]] = {
     "Fn::Equals": lambda values: str(values[0]) == str(values[1]),
     "Fn::Join": lambda values: values[0].join(values[1]),
     "Fn::Not": lambda values: not values[0],
+    "Fn::Or": any,
+    "Fn::Select": lambda values: values[1][int(values[0])],
+    "Fn::Split": lambda values: values[1].split(values[0]),
 }
 
 

@@ -45,8 +45,8 @@ class Vault:
     def accepts(self, secrets: str, now: int) -> bool:
         """Return whether the receiver would accept a delivery that each of the secrets signed."""
         signers = [decode_secret(secret) for secret in secrets.split()]
-        return any(key in signers for key in self.keys.load(now)) or any(
-            key in signers for key in self.keys.refresh(now)
+        return any(key.key in signers for key in self.keys.load(now)) or any(
+            key.key in signers for key in self.keys.refresh(now)
         )
 
     def new_reads(self) -> list[str]:

@@ -58,7 +58,7 @@ def test_nothing_leaks_with_every_setting_on(stack: MotoStack, real_clock: Clock
     written = log.read_text()
     # In the JSON format, the runtime client leaves the lines of the deliveries as they are.
     lines = [json.loads(line) for line in written.splitlines() if line.startswith('{"_aws"')]
-    outcomes = ["Published", "Duplicate", "Published", "Malformed", "Unverified"]
+    outcomes = ["Published", "Duplicate", "Published", "Malformed", "SignatureMismatch"]
     assert [line["outcome"] for line in lines] == outcomes
     for logger in ("aws_lambda_powertools.utilities.idempotency", "urllib3.connectionpool"):
         assert re.search(rf'"level": "DEBUG".*"logger": "{logger}', written)

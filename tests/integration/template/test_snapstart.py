@@ -21,6 +21,7 @@ UNKNOWN: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 DAY: Final = 86_400
 PUBLISHED: Final = (200, {"outcome": "published"})
 UNVERIFIED: Final = (401, {"error": "Unverified"})
+MISMATCH: Final = (401, {"error": "SignatureMismatch"})
 
 
 @dataclass
@@ -110,7 +111,7 @@ def test_old_snapshot_uses_current_secret(stack: MotoStack, snapshot: Snapshot) 
     stack.store_secret(ROTATED)
     snapshot.set_clock(now)
 
-    assert snapshot.deliver(UNKNOWN, "wh_old", now) == UNVERIFIED
+    assert snapshot.deliver(UNKNOWN, "wh_old", now) == MISMATCH
     assert snapshot.deliver(ROTATED, "wh_new", now) == PUBLISHED
     assert snapshot.deliver(ROTATED, "wh_new", now) == (200, {"outcome": "duplicate"})
     assert snapshot.deliver(ROTATED, "wh_stale", now - DAY) == UNVERIFIED

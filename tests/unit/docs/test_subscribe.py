@@ -27,6 +27,7 @@ MATCHED: Final = [
     {event_type for event_type in CATALOG if not event_type.startswith("safety")},
     set(CATALOG),
     {"agent.session.action_required"},
+    {"safety.warning_issued"},
     {"agent.session.created", "agent.session.failed", "agent.session.idle", "agent.session.in_progress"},
 ]
 """The event types that each pattern matches, in the order of the guide's table."""
@@ -37,7 +38,9 @@ def event(event_type: str, *, source: str = SOURCE, resource: str = RESOURCE) ->
     detail["data"] |= {"id": resource}
     if "required_action" in detail["data"]:
         detail["data"]["required_action"]["type"] = "function_call"
-    return {"source": source, "detail-type": event_type, "detail": detail}
+    # OpenAI sends this type only to endpoints of the organization.
+    resources = ["openai:endpoint/organization"] if event_type == "safety.warning_issued" else []
+    return {"source": source, "detail-type": event_type, "resources": resources, "detail": detail}
 
 
 @pytest.mark.parametrize(("pattern", "matched"), list(zip(PATTERNS, MATCHED, strict=True)), ids=PATTERNS)

@@ -10,7 +10,15 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from openai_webhooks import InvalidSecret, Unverified, decode_secret, parse_signature, sign, verify
+from openai_webhooks import (
+    InvalidSecret,
+    Unverified,
+    decode_named_secret,
+    decode_secret,
+    parse_signature,
+    sign,
+    verify,
+)
 
 
 class Vector(NamedTuple):
@@ -119,6 +127,19 @@ def whsec(key: bytes) -> str:
 )
 def test_secret_decodes_to_its_key(secret: str, key: bytes) -> None:
     assert decode_secret(secret) == key
+
+
+@pytest.mark.parametrize("name", ["", "a", "x" * 64, "Project-A_1.prod", "whsec_"])
+def test_secret_can_have_a_name(name: str) -> None:
+    text = f" {name}={BATCH.secret}\n" if name else BATCH.secret
+    assert decode_named_secret(text) == (name, bytes(range(32)))
+
+
+@pytest.mark.parametrize("name", [" ", "x" * 65, "a/b", "a b", "a=b", "é", "a\n"])
+def test_malformed_name_is_rejected_but_not_shown(name: str) -> None:
+    with pytest.raises(InvalidSecret, match="the name") as caught:
+        decode_named_secret(f"{name}={BATCH.secret}")
+    assert BATCH.secret.removeprefix("whsec_") not in str(caught.value)
 
 
 # What the error names.

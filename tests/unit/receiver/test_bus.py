@@ -41,9 +41,10 @@ def eventbridge() -> Iterator["EventBridgeClient"]:
     client.close()
 
 
-def to_entry(body: bytes, *, source: str = "openai.com") -> Any:
+def to_entry(body: bytes, *, source: str = "openai.com", endpoint: str = "") -> Any:
     # Without a client: an entry is made without a call.
-    return EventBus(None, name="a-bus", source=source).to_entry(body, parse_body(body))  # type: ignore[arg-type]
+    bus = EventBus(None, name="a-bus", source=source)  # type: ignore[arg-type]
+    return bus.to_entry(body, parse_body(body), endpoint)
 
 
 class TestEntry:
@@ -109,27 +110,32 @@ class TestEntry:
         body = f'{{"type": "{type_}", "id": "evt_1", "created_at": {created_at}, "data": {{"id": "x"}}}}'
         assert to_entry(body.encode()).get("Time") == time
 
+    def test_named_endpoint_is_a_resource(self) -> None:
+        assert to_entry(BODY, endpoint="project-a")["Resources"] == ["openai:endpoint/project-a"]
+
     def test_entry_without_created_at_has_no_time(self) -> None:
         assert "Time" not in to_entry(b'{"type": "batch.failed"}')
 
     @pytest.mark.parametrize(
-        ("source", "type_", "fill"),
+        ("source", "type_", "fill", "endpoint"),
         [
-            pytest.param("openai.com", "batch.failed", "x", id="ASCII"),
-            pytest.param("openai.com", "batch.failed", "😀", id="four bytes a character"),
-            pytest.param("s" * 128, "t" * 128, "x", id="long names"),
-            pytest.param("é", "☃", "x", id="names that are not ASCII"),
+            pytest.param("openai.com", "batch.failed", "x", "", id="ASCII"),
+            pytest.param("openai.com", "batch.failed", "😀", "", id="four bytes a character"),
+            pytest.param("s" * 128, "t" * 128, "x", "n" * 64, id="long names"),
+            pytest.param("é", "☃", "x", "a", id="names that are not ASCII"),
         ],
     )
-    def test_size_limit_of_entry_is_exact(self, source: str, type_: str, fill: str) -> None:
+    def test_size_limit_of_entry_is_exact(self, source: str, type_: str, fill: str, endpoint: str) -> None:
         start, end = f'{{"type": "{type_}", "s": "'.encode(), b'"}'
-        room = MAX_ENTRY_BYTES - 14 - len(source.encode()) - len(type_.encode()) - len(start) - len(end)
+        resource = len(f"openai:endpoint/{endpoint}") if endpoint else 0
+        room = MAX_ENTRY_BYTES - 14 - len(source.encode()) - len(type_.encode()) - resource - len(start) - len(end)
         size = len(fill.encode())
         text = fill.encode() * (room // size) + b"x" * (room % size)
-        entry = to_entry(start + text + end, source=source)
-        assert 14 + sum(len(entry[name].encode()) for name in ("Source", "DetailType", "Detail")) == MAX_ENTRY_BYTES
+        entry = to_entry(start + text + end, source=source, endpoint=endpoint)
+        texts = [entry["Source"], entry["DetailType"], entry["Detail"], *entry.get("Resources", [])]
+        assert 14 + sum(len(text.encode()) for text in texts) == MAX_ENTRY_BYTES
         with pytest.raises(TooLarge):
-            to_entry(start + text + b"x" + end, source=source)
+            to_entry(start + text + b"x" + end, source=source, endpoint=endpoint)
 
 
 class TestPublish:
@@ -154,7 +160,7 @@ class TestPublish:
         ("result", "code"),
         [
             ({"ErrorCode": "InternalException", "ErrorMessage": "canary-7d1f"}, "InternalException"),
-            ({"ErrorCode": "MalformedDetail"}, "MalformedDetail"),
+            ({"ErrorCode": "ThrottlingException"}, "ThrottlingException"),
             ({"ErrorMessage": "canary-7d1f"}, "no EventId"),
             ({}, "no EventId"),
         ],

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from tests.support.in_memory_aws import InMemoryAws
-from tests.support.receiver_instance import NOW, WEBHOOK_ID, ReceiverInstance, Start
+from tests.support.receiver_instance import NOW, WEBHOOK_ID, LambdaContext, ReceiverInstance, Start
 from tests.support.templates import RECEIVER, deduplication_hours
 
 WINDOW = deduplication_hours() * 3600  # seconds
@@ -29,7 +29,8 @@ class TestRecord:
         assert len(aws.arrived()) == 2
 
     def test_record_contains_neither_payload_nor_webhook_id(self, receiver: ReceiverInstance, aws: InMemoryAws) -> None:
-        receiver.deliver(webhook_id="wh_1")
+        context = LambdaContext()
+        receiver(receiver.delivery(webhook_id="wh_1"), context)
         [event] = aws.arrived()
         [record] = aws.records()
         assert record == {
@@ -39,6 +40,7 @@ class TestRecord:
             "data": f'"{event["id"]}"',
             "expiration": str(NOW + WINDOW),
             "in_progress_expiration": str((NOW + 10) * 1000),
+            "claimant": context.aws_request_id,
         }
 
 

@@ -8,19 +8,14 @@ from tests.support.scenarios import LARGEST, MIB, event_of_size
 
 
 class TestSize:
-    @pytest.mark.parametrize("encoded", [pytest.param(False, id="text"), pytest.param(True, id="base64")])
-    def test_body_above_limit_is_rejected_before_any_other_work(
-        self, *, encoded: bool, receiver: ReceiverInstance
+    @pytest.mark.parametrize(("signature", "status"), [(None, 401), ("v1,forged", 401), ("", 413)])
+    def test_only_a_signed_body_is_too_large(
+        self, signature: str | None, status: int, receiver: ReceiverInstance
     ) -> None:
-        # The body is neither signed nor an event. API Gateway accepts no larger one.
-        answer = receiver.deliver(b"x" * 10 * MIB, encoded=encoded, headers={"webhook-signature": None})
-        assert (answer.status, answer.metrics) == (413, {"TooLarge": 1})
-        assert receiver.calls == []
-
-    def test_forged_body_at_limit_is_verified(self, receiver: ReceiverInstance) -> None:
-        forged = {"webhook-signature": "v1,forged"}
-        assert receiver.deliver(event_of_size(MIB), headers=forged).status == 401
-        assert receiver.deliver(event_of_size(MIB + 1), headers=forged).status == 413
+        headers = {} if signature == "" else {"webhook-signature": signature}
+        # Lambda accepts no larger request.
+        assert receiver.deliver(event_of_size(6 * MIB), headers=headers).status == status
+        assert receiver.called("PutItem") == []
 
     def test_entry_at_limit_is_published(self, receiver: ReceiverInstance, aws: InMemoryAws) -> None:
         assert receiver.deliver(event_of_size(LARGEST)).body == {"outcome": "published"}
@@ -33,6 +28,14 @@ class TestVerify:
         aws.store(OTHER_SECRET)
         for number, secret in enumerate([OTHER_SECRET, SECRET]):
             assert receiver.deliver(webhook_id=f"wh_after_{number}", secret=secret).status == 200
+
+    def test_event_names_the_endpoint_whose_secret_verified_it(
+        self, receiver: ReceiverInstance, aws: InMemoryAws
+    ) -> None:
+        aws.store(f"project-a={SECRET} {OTHER_SECRET}")
+        for number, secret in enumerate([SECRET, OTHER_SECRET]):
+            assert receiver.deliver(webhook_id=f"wh_{number}", secret=secret).status == 200
+        assert [event["resources"] for event in aws.arrived()] == [["openai:endpoint/project-a"], []]
 
     def test_flood_of_forgeries_reads_the_secret_twice_in_ten_seconds(self, receiver: ReceiverInstance) -> None:
         minutes, forgeries = 5, 600

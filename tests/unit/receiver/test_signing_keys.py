@@ -8,6 +8,7 @@ from botocore.exceptions import ConnectTimeoutError
 
 from openai_webhooks import decode_secret
 from receiver.rejections import NotConfigured
+from receiver.signing_keys import SigningKey
 from tests.support.vault import SECRET_ID, Vault
 
 A = "whsec_RdvaYFYUXuIFuEbvZHwMfYFhUf7aMYjYcmM24+Aj40c="
@@ -29,15 +30,36 @@ def vault() -> Vault:
     return vault
 
 
+def keys(*secrets: str) -> list[SigningKey]:
+    return [SigningKey("", decode_secret(secret)) for secret in secrets]
+
+
 class TestLoad:
     def test_reads_current_secret_every_five_minutes(self, vault: Vault) -> None:
         for now in range(NOW, NOW + 900):
-            assert vault.keys.load(now) == [decode_secret(A)]
+            assert vault.keys.load(now) == keys(A)
             assert vault.new_reads() == (["AWSCURRENT"] if (now - NOW) % 300 == 0 else [])
 
     def test_several_secrets_keep_their_order(self, vault: Vault) -> None:
         vault.stages["AWSCURRENT"] = f"\r\n  {A}\r\n\t{B}  {C}\n"
-        assert vault.keys.load(NOW) == [decode_secret(secret) for secret in (A, B, C)]
+        assert vault.keys.load(NOW) == keys(A, B, C)
+
+    def test_secret_can_have_a_name(self, vault: Vault) -> None:
+        vault.stages["AWSCURRENT"] = f"{A} project-a={B} {'x' * 64}={C}"
+        assert [(key.endpoint, key.key) for key in vault.keys.load(NOW)] == [
+            ("", decode_secret(A)),
+            ("project-a", decode_secret(B)),
+            ("x" * 64, decode_secret(C)),
+        ]
+
+    def test_malformed_name_is_reported_by_its_position(self, vault: Vault) -> None:
+        vault.stages["AWSCURRENT"] = f"{A} canary/7d1f={B} ={C}"
+        assert vault.keys.load(NOW) == keys(A)
+        assert [text.partition(":")[0] for text in vault.malformed] == [
+            "value 2 of AWSCURRENT",
+            "value 3 of AWSCURRENT",
+        ]
+        assert "canary" not in "".join(vault.malformed)
 
 
 class TestRefresh:
@@ -76,10 +98,9 @@ class TestRefresh:
 
     def test_keys_of_all_stages_are_cached(self, vault: Vault) -> None:
         vault.stages |= {"AWSPENDING": B, "AWSPREVIOUS": C}
-        keys = [decode_secret(secret) for secret in (A, B, C)]
-        assert vault.keys.load(NOW) == keys[:1]
-        assert vault.keys.refresh(NOW) == keys
-        assert vault.keys.load(NOW + 1) == keys
+        assert vault.keys.load(NOW) == keys(A)
+        assert vault.keys.refresh(NOW) == keys(A, B, C)
+        assert vault.keys.load(NOW + 1) == keys(A, B, C)
 
     def test_found_keys_are_cached_for_five_minutes(self, vault: Vault) -> None:
         vault.stages["AWSPREVIOUS"] = B
@@ -184,7 +205,7 @@ class TestMalformed:
     )
     def test_valid_values_among_malformed_are_used(self, value: str, problems: list[str], vault: Vault) -> None:
         vault.stages["AWSCURRENT"] = value
-        assert vault.keys.load(NOW) == [decode_secret(A)]
+        assert vault.keys.load(NOW) == keys(A)
         assert len(vault.malformed) == len(problems)
         assert all(found.startswith(problem) for found, problem in zip(vault.malformed, problems, strict=True))
         assert "canary" not in "".join(vault.malformed)
@@ -214,7 +235,7 @@ class TestNoKey:
         vault.stages["AWSCURRENT"] = value
         with pytest.raises(NotConfigured, match=problem) as raised:
             vault.keys.load(NOW)
-        command = f"aws secretsmanager put-secret-value --secret-id {SECRET_ID} --secret-string whsec_…"
+        command = f"aws secretsmanager put-secret-value --secret-id {SECRET_ID} --secret-string file:///dev/stdin"
         assert str(raised.value).endswith(command)
         assert "canary" not in str(raised.value)
         assert vault.failures == []

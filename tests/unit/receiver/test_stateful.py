@@ -21,13 +21,13 @@ WINDOW = deduplication_hours() * 3600  # seconds
 
 TYPES = st.sampled_from(["response.completed", "batch.failed", "tomorrow.invented"])
 BODIES = st.sampled_from([b"", b"[]", b'{"type": ""}', b'{"type": "x", "n": NaN}', b"\xff"])
-FORGERIES: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+FORGERIES: st.SearchStrategy[tuple[str, dict[str, Any]]] = st.sampled_from(
     [
-        {"secret": UNKNOWN},
-        {"sent_at": 0},
-        {"headers": {"webhook-id": "wh_other"}},
-        {"headers": {"webhook-signature": "v1,forged"}},
-        {"headers": {"webhook-timestamp": None}},
+        ("SignatureMismatch", {"secret": UNKNOWN}),
+        ("Unverified", {"sent_at": 0}),
+        ("SignatureMismatch", {"headers": {"webhook-id": "wh_other"}}),
+        ("SignatureMismatch", {"headers": {"webhook-signature": "v1,forged"}}),
+        ("Unverified", {"headers": {"webhook-timestamp": None}}),
     ]
 )
 
@@ -106,11 +106,11 @@ class Deliveries(RuleBasedStateMachine):
     def send_again(self, delivery: tuple[str, bytes]) -> None:
         self._deliver(*delivery, SECRETS[self.secret])
 
-    @rule(delivery=sent, changes=FORGERIES)
-    def forge(self, delivery: tuple[str, bytes], changes: dict[str, Any]) -> None:
-        webhook_id, body = delivery
-        secret = {"secret": SECRETS[self.secret]}
-        self._expect(401, "Unverified", body, webhook_id=webhook_id, **(secret | changes))
+    @rule(sent=sent, forgery=FORGERIES)
+    def forge(self, sent: tuple[str, bytes], forgery: tuple[str, dict[str, Any]]) -> None:
+        webhook_id, body = sent
+        outcome, delivery = forgery
+        self._expect(401, outcome, body, webhook_id=webhook_id, **({"secret": SECRETS[self.secret]} | delivery))
 
     @rule(body=BODIES)
     def send_no_event(self, body: bytes) -> None:

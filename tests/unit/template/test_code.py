@@ -1,12 +1,15 @@
 """The template and the code agree."""
 
 import ast
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, get_args
+
+import pytest
 
 from receiver.receiver import Outcome
 from receiver.rejections import REJECTIONS
@@ -17,6 +20,8 @@ from tests.support.templates import RECEIVER, receiver_environment
 SOURCES: Final = sorted((ROOT / "src").rglob("*.py"))
 POWERTOOLS: Final = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"}
 BOTOCORE: Final = {"AWS_ENDPOINT_URL"}
+TOPIC: Final = "arn:aws:sns:us-east-1:111122223333:ops"
+ARRIVAL_RULE: Final = {"ArrivalRule.Arn": "arn:aws:events:us-east-1:111122223333:rule/EventBus/NAME"}
 
 
 def test_template_sets_variables_that_receiver_reads() -> None:
@@ -57,7 +62,7 @@ def test_artifact_keeps_services_that_code_calls() -> None:
 
 
 def test_dashboard_shows_every_counted_metric() -> None:
-    body, _ = RECEIVER.defaults.properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+    body = RECEIVER.defaults.value(RECEIVER.defaults.properties("Dashboard")["DashboardBody"], ARRIVAL_RULE)
     rows = [row for widget in json.loads(body)["widgets"] for row in widget["properties"].get("metrics", [])]
 
     assert {row[1] for row in rows if row[0] != "..."} >= metrics_counted()
@@ -65,7 +70,12 @@ def test_dashboard_shows_every_counted_metric() -> None:
 
 def test_alarms_watch_counted_metrics() -> None:
     stack, name = RECEIVER.defaults, {"AWS::StackName": "name-of-stack"}
-    alarms = stack.value(stack.of("CloudWatch::Alarm"), name)
+    alarms = stack.value(stack.of("CloudWatch::Alarm"), name | ARRIVAL_RULE)
+    filtered = {
+        transformation["MetricName"]
+        for metric_filter in stack.of("Logs::MetricFilter").values()
+        for transformation in metric_filter["MetricTransformations"]
+    }
     watched = {
         metric["MetricName"]
         for alarm in alarms.values()
@@ -73,17 +83,58 @@ def test_alarms_watch_counted_metrics() -> None:
         if metric.get("Namespace") == receiver_environment(name)["POWERTOOLS_METRICS_NAMESPACE"]
     }
 
-    assert watched
-    assert watched <= metrics_counted()
+    assert watched > filtered
+    assert watched <= metrics_counted() | filtered
 
 
-def test_every_alarm_notifies_topic_if_set() -> None:
-    notify = {"Fn::If": ["NotifyTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+@pytest.mark.parametrize(
+    ("parameters", "notified"),
+    [
+        ({}, ["AWS::NoValue"]),
+        ({"AlarmEmail": "me@example.com"}, ["AlarmTopic"]),
+        ({"AlarmTopicArn": TOPIC}, [TOPIC]),
+    ],
+    ids=["nobody", "mail", "topic"],
+)
+def test_every_alarm_notifies(parameters: dict[str, str], notified: list[str]) -> None:
+    stack = RECEIVER.untransformed(**parameters)
+    alarms = stack.of("CloudWatch::Alarm")
+    # CodeDeploy reads this one, and rolls back.
+    del alarms["CanaryAlarm"]
 
-    for name, alarm in RECEIVER.defaults.of("CloudWatch::Alarm").items():
-        assert alarm["AlarmActions"] == notify, name
+    for name, alarm in alarms.items():
+        assert stack.value(alarm["AlarmActions"]) == notified, name
         assert alarm["AlarmDescription"], name
-        assert alarm["TreatMissingData"] == "notBreaching", name
+    told = stack.value(stack.template["Outputs"]["AlarmsNotify"]["Value"])
+    assert told.startswith({"AlarmTopic": "me@example.com", "AWS::NoValue": "nobody"}.get(notified[0], TOPIC))
+
+
+def test_refusals_are_counted_by_webhook_id() -> None:
+    """A refusal that is missing here raises no alarm."""
+    [rule] = RECEIVER.defaults.of("CloudWatch::InsightRule").values()
+    body = json.loads(RECEIVER.defaults.value(rule["RuleBody"]))
+    present, outcomes = body["Contribution"]["Filters"]
+
+    assert body["LogGroupNames"] == ["ReceiverLog"]
+    assert body["Contribution"]["Keys"] == ["$.webhook_id"]
+    assert present == {"Match": "$.webhook_id", "IsPresent": True}
+    assert outcomes["Match"] == "$.outcome"
+    assert sorted(outcomes["In"]) == sorted(rejection.outcome for rejection in REJECTIONS.values())
+
+
+@pytest.mark.parametrize("bus", ["", "team", "default"])
+def test_alarm_and_dashboard_find_metrics_of_arrival_rule(bus: str) -> None:
+    stack = RECEIVER.untransformed(EventBusName=bus)
+    path = "NAME" if bus == "default" else f"{bus or 'EventBus'}/NAME"
+    references = {"ArrivalRule.Arn": f"arn:aws:events:us-east-1:111122223333:rule/{path}"}
+    expected = {"RuleName": "NAME"} | ({} if bus == "default" else {"EventBusName": bus or "EventBus"})
+
+    queries = stack.value(stack.properties("ArrivalAlarm")["Metrics"], references)
+    [matched] = [query["MetricStat"]["Metric"] for query in queries if query["Id"] == "matched"]
+    assert {pair["Name"]: pair["Value"] for pair in matched["Dimensions"]} == expected
+    widgets = json.loads(stack.value(stack.properties("Dashboard")["DashboardBody"], references))["widgets"]
+    [row] = [row for widget in widgets for row in widget["properties"].get("metrics", []) if "MatchedEvents" in row]
+    assert dict(itertools.batched(row[2:], 2, strict=True)) == expected
 
 
 def test_template_has_version_of_core() -> None:

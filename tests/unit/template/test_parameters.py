@@ -18,6 +18,7 @@ OPENAI_RETRIES: Final = 72
 """Hours for which OpenAI retries a delivery: https://platform.openai.com/docs/guides/webhooks"""
 
 ACCEPTED: Final = {
+    "AlarmEmail": ["", "me@example.com", "on-call+openai@a.b.co"],
     "AlarmTopicArn": ["", "arn:aws:sns:us-east-1:111122223333:ops", "arn:aws-cn:sns:cn-north-1:111122223333:ops.fifo"],
     "CertificateArn": ["", "arn:aws:acm:us-east-1:111122223333:certificate/0a1b-2c"],
     "DomainName": ["", "hooks.example.com", "a-1.b.co"],
@@ -26,6 +27,7 @@ ACCEPTED: Final = {
     "HostedZoneId": ["", "Z0123456789ABC"],
 }
 REFUSED: Final = {
+    "AlarmEmail": ["me", "@example.com", "me@", "a@b, c@d", "a@b@c"],
     "AlarmTopicArn": ["ops", "arn:aws:sqs:us-east-1:111122223333:ops", "arn:aws:sns:us-east-1:1:ops"],
     "CertificateArn": ["certificate/0a1b", "arn:aws:iam::111122223333:server-certificate/x"],
     "DomainName": ["localhost", "https://hooks.example.com", "hooks.example.com/", "Hooks.example.com"],
@@ -33,16 +35,20 @@ REFUSED: Final = {
     "EventSource": ["", "aws.events", "openai com", "a" * 129],
     "HostedZoneId": ["/hostedzone/Z1", "z1"],
 }
+TOPIC: Final = "arn:aws:sns:us-east-1:111122223333:ops"
 ARN: Final = "arn:aws:acm:us-east-1:111122223333:certificate/00000000-0000-0000-0000-000000000000"
 MINIMUM: Final = {name: str(parameter["MinValue"]) for name, parameter in NUMBERS.items()}
 MAXIMUM: Final = {name: str(parameter["MaxValue"]) for name, parameter in NUMBERS.items()}
 SETTINGS: Final = {
-    "least": MINIMUM | {"EventBusName": "team"},
+    "least": MINIMUM
+    | {"EventBusName": "team", "Alarms": "disabled", "CreateArrivalLogPolicy": "false", "AlarmTopicArn": TOPIC},
+    "default bus": {"EventBusName": "default"},
     "everything": MAXIMUM
-    | {"Alarms": "enabled", "GradualDeployment": "true", "HostedZoneId": "Z0123456789ABC", "Architecture": "arm64"}
+    | {"AlarmEmail": "me@example.com", "CreateDashboard": "true"}
+    | {"GradualDeployment": "true", "HostedZoneId": "Z0123456789ABC", "Architecture": "arm64"}
     | {"SnapStart": "PublishedVersions", "SubscriberAccounts": "111122223333,444455556666", "Tracing": "true"}
     | {"PlatformLogs": "true"}
-    | {"AlarmTopicArn": "arn:aws:sns:us-east-1:111122223333:ops", "DomainName": "a.b.co", "CertificateArn": ARN},
+    | {"DomainName": "a.b.co", "CertificateArn": ARN},
 }
 """Both values of every condition."""
 
@@ -99,9 +105,16 @@ def test_every_parameter_is_in_one_group() -> None:
     assert all(group["Label"]["default"] for group in groups)
 
 
-def test_domain_needs_certificate() -> None:
-    stack = RECEIVER.at(DomainName="hooks.example.com")
-    rule = stack.template["Rules"]["DomainWithCertificate"]
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("DomainWithCertificate", {"DomainName": "hooks.example.com"}),
+        ("OneAlarmReceiver", {"AlarmEmail": "me@example.com", "AlarmTopicArn": TOPIC}),
+    ],
+)
+def test_rule_refuses_parameters_that_do_not_fit(name: str, parameters: dict[str, str]) -> None:
+    stack = RECEIVER.untransformed(**parameters)
+    rule = stack.template["Rules"][name]
 
     assert stack.holds(rule["RuleCondition"])
     assert [stack.holds(assertion["Assert"]) for assertion in rule["Assertions"]] == [False]

@@ -19,12 +19,13 @@ OF_LAMBDA: Final = {"logs", "xray"}
 CONDITIONS: Final = {
     "events:PutEvents": {"StringEquals": {"events:source": {"Ref": "EventSource"}}},
     "logs:PutLogEvents": {"ArnEquals": {"aws:SourceArn": "${ArrivalRule.Arn}"}},
+    # Without "Null", a pattern that names no source would be allowed, and match every event on the bus.
     "events:PutRule": {
-        "StringEqualsIfExists": {
-            "events:creatorAccount": "${aws:PrincipalAccount}",
-            "events:source": {"Ref": "EventSource"},
-        }
+        "StringEquals": {"events:source": [{"Ref": "EventSource"}, {"Fn::Sub": "${EventSource}.enriched"}]},
+        "Null": {"events:source": "false"},
+        "StringEqualsIfExists": {"events:creatorAccount": "${aws:PrincipalAccount}"},
     },
+    "events:PutTargets": {"StringEqualsIfExists": {"events:creatorAccount": "${aws:PrincipalAccount}"}},
 }
 
 
@@ -71,7 +72,7 @@ def test_tracing_is_allowed_only_if_enabled() -> None:
 def statements(stack: Stack) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the role or policy, and each of its statements, except roles' trust policies."""
     for holder, resource in stack.resources.items():
-        properties = resource["Properties"]
+        properties = resource.get("Properties", {})
         documents = [
             *(policy["PolicyDocument"] for policy in properties.get("Policies", [])),
             *([properties["PolicyDocument"]] if "PolicyDocument" in properties else []),

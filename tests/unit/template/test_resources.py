@@ -9,28 +9,41 @@ from tests.support.templates import RECEIVER
 
 BUS: Final = {"EventBus"}
 ARCHIVE: Final = {"EventArchive"}
-SHARING: Final = {"SubscriberAccountsPolicy"}
-ALARMS: Final = {"RefusalAlarm", "ArrivalAlarm", "DeduplicationAlarm", "SecretAlarm", "Dashboard"}
+LOG_POLICY: Final = {"ArrivalLogPolicy"}
+SHARING: Final = {"SubscriberAccountsPolicy", "SubscriberAccountsPutRule"}
+ALARMS: Final = {"RefusedDeliveries", "RefusedAlarm", "ThrottledRequests", "UnavailableAlarm", "ArrivalAlarm"} | {
+    "DeduplicationAlarm",
+    "SecretAlarm",
+}
+MAIL: Final = {"AlarmTopic", "AlarmSubscription"}
+TOPIC: Final = "arn:aws:sns:us-east-1:111122223333:ops"
 DOMAIN: Final = {"Domain", "DomainMapping"}
 RECORD: Final = {"DomainRecord"}
-OPTIONAL: Final = BUS | ARCHIVE | SHARING | ALARMS | DOMAIN | RECORD
-DEFAULT: Final = BUS | ARCHIVE
+DEFAULT: Final = BUS | ARCHIVE | LOG_POLICY | ALARMS
+OPTIONAL: Final = DEFAULT | SHARING | MAIL | DOMAIN | RECORD | {"QuietAlarm", "CanaryAlarm", "Dashboard"}
 
 
 @pytest.mark.parametrize(
     ("parameters", "expected"),
     [
         pytest.param({}, DEFAULT, id="defaults"),
-        pytest.param({"EventBusName": "team"}, ARCHIVE, id="existing bus"),
-        pytest.param({"ArchiveRetentionDays": "0"}, BUS, id="no archive"),
+        pytest.param({"EventBusName": "team"}, DEFAULT - BUS, id="existing bus"),
+        pytest.param({"ArchiveRetentionDays": "0"}, DEFAULT - ARCHIVE, id="no archive"),
         pytest.param({"SubscriberAccounts": "111122223333"}, DEFAULT | SHARING, id="another account"),
         pytest.param(
             {"SubscriberAccounts": "111122223333", "EventBusName": "team"},
-            ARCHIVE,
+            DEFAULT - BUS,
             id="another account on an existing bus",
         ),
-        pytest.param({"Alarms": "enabled"}, DEFAULT | ALARMS, id="alarms"),
-        pytest.param({"AlarmTopicArn": "arn:aws:sns:us-east-1:111122223333:ops"}, DEFAULT, id="topic without alarms"),
+        pytest.param({"CreateArrivalLogPolicy": "false"}, DEFAULT - LOG_POLICY, id="no log policy"),
+        pytest.param({"AlarmEmail": "me@example.com"}, DEFAULT | MAIL, id="mail"),
+        pytest.param({"AlarmTopicArn": TOPIC}, DEFAULT, id="topic"),
+        pytest.param({"QuietHours": "24"}, DEFAULT | {"QuietAlarm"}, id="quiet"),
+        pytest.param({"GradualDeployment": "true"}, DEFAULT | {"CanaryAlarm"}, id="gradual"),
+        pytest.param({"CreateDashboard": "true"}, DEFAULT | {"Dashboard"}, id="dashboard"),
+        pytest.param(
+            {"Alarms": "disabled", "AlarmEmail": "me@example.com", "QuietHours": "24"}, DEFAULT - ALARMS, id="no alarms"
+        ),
         pytest.param({"DomainName": "hooks.example.com"}, DEFAULT | DOMAIN, id="domain"),
         pytest.param(
             {"DomainName": "hooks.example.com", "HostedZoneId": "Z1"}, DEFAULT | DOMAIN | RECORD, id="domain and zone"
@@ -47,9 +60,9 @@ def test_parameters_create_only_their_resources(parameters: dict[str, str], expe
 def test_gradual_deployment_rolls_back_on_alarm_that_exists() -> None:
     stack = RECEIVER.at(GradualDeployment="true")
     [deployment] = stack.of("CodeDeploy::DeploymentGroup").values()
-    alarms = [alarm["Name"]["Ref"] for alarm in deployment["AlarmConfiguration"]["Alarms"]]
+    alarms = [stack.value(alarm["Name"]) for alarm in deployment["AlarmConfiguration"]["Alarms"]]
 
-    assert alarms
+    assert alarms == ["CanaryAlarm"]
     assert set(alarms) <= stack.created.keys()
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from openai_webhooks import InvalidSecret, decode_secret
+from openai_webhooks import InvalidSecret, decode_named_secret
 from openai_webhooks_cli.aws.stack import Stack
 from openai_webhooks_cli.shell.errors import if_found
 
@@ -57,7 +57,7 @@ def is_placeholder(text: str) -> bool:
 
 
 def values(text: str | None) -> list[str]:
-    """Return the valid signing secrets in a text."""
+    """Return the valid signing secrets in a text, with their names if they have some."""
     return [value for value, problem in _checked(text) if not problem]
 
 
@@ -76,14 +76,14 @@ def matches_hint(value: str, hint: str | None) -> bool | None:
     start = head.removeprefix("whsec_") if rest else ""
     if (start and not head.startswith("whsec_")) or max(len(start), len(tail)) < _SHORTEST_HINT:
         return None
-    return value.removeprefix("whsec_").startswith(start) and value.endswith(tail)
+    return value.partition("whsec_")[2].startswith(start) and value.endswith(tail)
 
 
 def _checked(text: str | None) -> Iterator[tuple[str, str]]:
     """Yield each value with what is wrong with it, or an empty text."""
     for value in (text or "").split():
         try:
-            decode_secret(value)
+            decode_named_secret(value)
         except InvalidSecret as error:
             yield value, str(error)
         else:

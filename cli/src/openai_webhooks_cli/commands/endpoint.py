@@ -1,6 +1,7 @@
 """`openai-webhooks endpoint`: the stack's webhook endpoint at OpenAI, and its signing secret."""
 
 import difflib
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated
@@ -14,7 +15,7 @@ from openai_webhooks_cli.aws.stack import Stack
 from openai_webhooks_cli.commands import endpoint_secret
 from openai_webhooks_cli.commands.open_stack import open_stack
 from openai_webhooks_cli.openai_platform import sample_delivery
-from openai_webhooks_cli.openai_platform.endpoints import Endpoint, OpenAIApi, connect, moved, of_url
+from openai_webhooks_cli.openai_platform.endpoints import KEY_VARIABLE, Endpoint, OpenAIApi, connect, moved, of_url
 from openai_webhooks_cli.shell import options
 from openai_webhooks_cli.shell.command import command
 from openai_webhooks_cli.shell.errors import CannotRun, Failed
@@ -65,7 +66,7 @@ def create(
     as_json: options.Json = False,
 ) -> None:
     """Register the stack's URL with OpenAI, store the signing secret, and test the whole way."""
-    output, api = Output(as_json=as_json), connect()
+    output, api = Output(as_json=as_json), _connect()
     _only_one({"TYPE": bool(types), "--all": all_types, "--handled": handled})
     _only_one({"--keep-secret": keep_secret, "--replace-secret": replace_secret})
     found = open_stack(output, stack, profile, region, endpoint_url)
@@ -110,7 +111,7 @@ def list_endpoints(
     as_json: options.Json = False,
 ) -> None:
     """List the project's endpoints, and mark those that have the stack's URL."""
-    output, api = Output(as_json=as_json), connect()
+    output, api = Output(as_json=as_json), _connect()
     found = open_stack(output, stack, profile, region, endpoint_url)
     endpoints = api.endpoints()
     for endpoint in endpoints:
@@ -136,7 +137,7 @@ def update(
     as_json: options.Json = False,
 ) -> None:
     """Change the endpoint's event types, or its URL."""
-    output, api = Output(as_json=as_json), connect()
+    output, api = Output(as_json=as_json), _connect()
     _only_one({"--all": all_types, "--handled": handled})
     if not (add or remove or all_types or handled or url):
         raise CannotRun("Say what to change: pass --add, --remove, --all, --handled or --url.")
@@ -175,7 +176,7 @@ def send_test(
     as_json: options.Json = False,
 ) -> None:
     """Let OpenAI deliver a sample event, and follow it to the bus. Rules that match the event pass it on."""
-    output, api = Output(as_json=as_json), connect()
+    output, api = Output(as_json=as_json), _connect()
     found = open_stack(output, stack, profile, region, endpoint_url)
     endpoint = _find(api, found, endpoint_id)
     _require_known([event_type], api.event_types())
@@ -214,7 +215,7 @@ def rotate(
         found = open_stack(output, stack, profile, region, endpoint_url)
         endpoint_secret.finish(found, output, dry_run=dry_run, yes=yes)
         return
-    api = connect()
+    api = _connect()
     found = open_stack(output, stack, profile, region, endpoint_url)
     endpoint = _find(api, found, endpoint_id)
     secret = SigningSecret(found)
@@ -263,7 +264,7 @@ def delete(
     as_json: options.Json = False,
 ) -> None:
     """Delete the endpoint at OpenAI. OpenAI then delivers no events to it."""
-    output, api = Output(as_json=as_json), connect()
+    output, api = Output(as_json=as_json), _connect()
     found = open_stack(output, stack, profile, region, endpoint_url)
     endpoint = _find(api, found, endpoint_id)
     host = printable(str(urlsplit(endpoint.url).hostname))
@@ -274,6 +275,13 @@ def delete(
             raise Failed("That is another host. Nothing was deleted.")
     api.delete(endpoint.id)
     output.item(f"Deleted {endpoint.id}.", type="deleted", **_fields(endpoint, found))
+
+
+def _connect() -> OpenAIApi:
+    """Return OpenAI's API. Ask a person for the key if none is set, because a shell would keep it in its history."""
+    if not os.environ.get(KEY_VARIABLE) and sys.stdin.isatty():
+        os.environ[KEY_VARIABLE] = typer.prompt("API key of your OpenAI project", hide_input=True, err=True)
+    return connect()
 
 
 def _only_one(given: dict[str, bool]) -> None:

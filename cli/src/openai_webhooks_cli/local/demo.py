@@ -145,7 +145,7 @@ def _cases(system: LocalSystem, secret: str, previous_secret: str) -> Iterator[l
     yield [_case("batch.completed", "batch.completed, new secret", secret=secret)]
     yield [_case("batch.completed", "batch.completed, previous secret", secret=previous_secret)]
     forged = _case("batch.completed", "batch.completed, forged", secret=samples.new_secret())
-    yield [forged._replace(expected=("401 Unverified",))]
+    yield [forged._replace(expected=("401 SignatureMismatch",))]
     stale = _case("batch.completed", "batch.completed, an hour old", secret=secret, age=STALE_AGE)
     yield [stale._replace(expected=("401 Unverified",))]
     malformed = _case("batch.completed", "an array, not an event", secret=secret, body=b"[1, 2, 3]")

@@ -62,7 +62,7 @@ def run(
                 on_problem=happenings.put,
                 on_arrival=arrivals.put,
                 on_openai_answer=lambda request, status: happenings.put(
-                    f"{f'{status} from OpenAI':<18} {request.action} {request.id}".rstrip()
+                    f"{f'{status} from OpenAI':<21} {request.action} {request.id}".rstrip()
                 ),
                 on_workflow_end=happenings.put,
             ) as system,
@@ -138,7 +138,7 @@ def _line(system: LocalSystem, happening: Happening) -> str:
         # Another receiver published the event, for example a function in `sam local`.
         result, event_type, duration = "on the bus", happening["detail-type"], ""
         reached = _reached(system, happening["id"])
-    return f"{time.strftime('%H:%M:%S')}  {result:<18} {event_type:<32} {duration:>8}  {reached}".rstrip()
+    return f"{time.strftime('%H:%M:%S')}  {result:<21} {event_type:<32} {duration:>8}  {reached}".rstrip()
 
 
 def _reached(system: LocalSystem, eventbridge_id: str) -> str:

@@ -14,6 +14,7 @@ from openai_webhooks_cli.shell.errors import CannotRun
 from openai_webhooks_cli.shell.next_command import openai_webhooks
 from openai_webhooks_cli.shell.printable import printable
 
+KEY_VARIABLE = "OPENAI_API_KEY"
 _TIMEOUT = 60  # seconds; a test waits for the receiver's answer
 _LOGGERS = ("openai", "httpx", "httpx2", "httpcore", "httpcore2")
 _ADVICE = {
@@ -89,7 +90,7 @@ class OpenAIApi:
 
 def connect() -> OpenAIApi:
     """Return OpenAI's API, with the key in the environment. Raises CannotRun if there is none."""
-    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key:
         raise CannotRun(
             "No OPENAI_API_KEY: set this variable to an API key of the OpenAI project that the endpoint belongs to. "
@@ -142,7 +143,7 @@ def _reason(error: Any) -> str:
     text = error.body.get("message") if isinstance(error.body, dict) else None
     if not isinstance(text, str) or error.status_code == 401:  # the text has a part of the API key
         return ""
-    text = re.sub(r"(sk-|whsec_)\S+", r"\1…", text.replace(os.environ.get("OPENAI_API_KEY", "").strip(), "…"))
+    text = re.sub(r"(sk-|whsec_)\S+", r"\1…", text.replace(os.environ.get(KEY_VARIABLE, "").strip(), "…"))
     return f": {printable(text).rstrip('.')}"
 
 
