@@ -92,7 +92,7 @@ def test_only_rules_may_write_dead_letters(stack: Stack) -> None:
     assert as_list(senders) == [{"Fn::GetAtt": [rule, "Arn"]} for rule in event_rules(stack)]
 
 
-@CALLERS
+@ALL
 def test_alarm_fires_at_first_dead_letter(stack: Stack) -> None:
     alarms = stack.of("CloudWatch::Alarm").values()
     watched = [dimension["Value"]["Fn::GetAtt"] for alarm in alarms for dimension in alarm["Dimensions"]]
@@ -208,8 +208,8 @@ def test_no_resource_has_physical_name(stack: Stack) -> None:
 
 def test_examples_share_parameters() -> None:
     for names, sources in (
-        (["ReceiverStack", "EventSource", "LogLevel", "LogRetentionDays"], EXAMPLES.values()),
-        (["OpenAIApiKeySecretName", "OpenAIBaseUrl", "AlarmTopicArn"], WITH_OPENAI.values()),
+        (["ReceiverStack", "EventSource", "AlarmTopicArn", "LogLevel", "LogRetentionDays"], EXAMPLES.values()),
+        (["OpenAIApiKeySecretName", "OpenAIBaseUrl"], WITH_OPENAI.values()),
     ):
         for name in names:
             assert len({json.dumps(source.read()["Parameters"][name]) for source in sources}) == 1, name
