@@ -13,12 +13,14 @@ from openai_webhooks_cli.shell.background import start
 from openai_webhooks_cli.shell.printable import printable
 from openai_webhooks_cli.shell.times import DAY, age
 
-REFUSED = ("Unverified", "Malformed", "TooLarge", "NotConfigured", "PublishFailed")
+REFUSED = ("Unverified", "SignatureMismatch", "Malformed", "TooLarge", "NotConfigured", "PublishFailed")
 OUTCOMES = ("Published", "Duplicate", "InProgress", *REFUSED)
 NOTED = ("SchemaDrift", "DeduplicationUnavailable", "SecretMalformed")
 """What the receiver counts in addition to a delivery's outcome."""
 
 PERIOD = 300  # seconds of a value in Counts
+_FOR_CODEDEPLOY = ("CanaryAlarm",)
+"""Alarms that roll a deployment back, and notify nobody."""
 _STREAMS = 5
 _LINES = 25  # a stream also has lines that are not about a delivery
 _LOG_SEARCH = 10  # seconds
@@ -59,7 +61,7 @@ class Alarm(NamedTuple):
     state: str
     """`OK`, `ALARM` or `INSUFFICIENT_DATA`; `MISSING` if somebody deleted the alarm."""
     notifies: bool
-    """Whether it has an action that is enabled."""
+    """Whether it has an action that is enabled, or needs none."""
 
 
 def read_counts(stack: Stack, rules: Iterable[str] = ()) -> Counts:
@@ -127,10 +129,33 @@ def read_alarms(stack: Stack) -> list[Alarm]:
     found = {alarm["AlarmName"]: alarm for alarm in answer["MetricAlarms"]}
     missing = {"StateValue": "MISSING", "ActionsEnabled": False}
     return [
-        Alarm(logical_id, name, alarm["StateValue"], alarm["ActionsEnabled"] and bool(alarm["AlarmActions"]))
+        Alarm(logical_id, name, alarm["StateValue"], logical_id in _FOR_CODEDEPLOY or _acts(alarm))
         for logical_id, name in names.items()
         for alarm in [found.get(name, missing)]
     ]
+
+
+def is_watched(stack: Stack, queue: str) -> bool:
+    """Return whether an alarm that notifies somebody watches the number of messages in a queue."""
+    dimensions = [{"Name": "QueueName", "Value": queue}]
+    answer = stack.client("cloudwatch").describe_alarms_for_metric(
+        Namespace="AWS/SQS", MetricName="ApproximateNumberOfMessagesVisible", Dimensions=dimensions
+    )
+    # Some emulators ignore the dimensions.
+    return any(_acts(alarm) for alarm in answer["MetricAlarms"] if alarm["Dimensions"] == dimensions)
+
+
+def unconfirmed_email(stack: Stack) -> str:
+    """Return the address that gets no mails of the alarms, because nobody clicked the link that SNS sent to it."""
+    topic = stack.physical_id("AlarmTopic")
+    if not topic:
+        return ""
+    attributes = stack.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
+    return "" if int(attributes["SubscriptionsConfirmed"]) else stack.parameters["AlarmEmail"]
+
+
+def _acts(alarm: Mapping[str, Any]) -> bool:
+    return bool(alarm["ActionsEnabled"] and alarm.get("AlarmActions"))
 
 
 def delivery_text(line: Line | None, now: float) -> str:

@@ -18,11 +18,13 @@ from openai_webhooks_cli.aws.activity import (
     REFUSED,
     Counts,
     delivery_text,
+    is_watched,
     outcomes_text,
     read_alarms,
     read_counts,
     read_last_delivery,
     search_log,
+    unconfirmed_email,
 )
 from openai_webhooks_cli.aws.archive import read_archive
 from openai_webhooks_cli.aws.dead_letters import oldest_ages, read_queues
@@ -235,6 +237,23 @@ def _dead_letters(visit: Visit) -> Iterator[Finding]:
             yield Finding(f"{queue.depth} in {queue.name}{oldest}", "W_DEAD_LETTERS", show)
     if all(queue.depth == 0 for queue in queues):
         yield Finding(f"none in {len(queues)} queues")
+    for queue in queues:
+        # Another account has its own alarms.
+        if queue.arn.split(":")[4] == visit.stack.account and not is_watched(visit.stack, queue.name):
+            text = f"No alarm that notifies somebody watches {queue.name}."
+            yield Finding(text, "W_NO_ALARM", _watch(visit.stack, queue.name))
+
+
+def _watch(stack: Stack, queue: str) -> str:
+    """Return the command that creates an alarm for a dead-letter queue, or that first says whom alarms notify."""
+    topic = stack.outputs.get("AlarmTopicArn")
+    if not topic:
+        return make("deploy", "--guided")
+    metric = ("--namespace", "AWS/SQS", "--metric-name", "ApproximateNumberOfMessagesVisible")
+    alarm = ("--dimensions", f"Name=QueueName,Value={queue}", "--statistic", "Maximum", "--period", "300")
+    fires = ("--evaluation-periods", "1", "--threshold", "0", "--comparison-operator", "GreaterThanThreshold")
+    name = ("--alarm-name", f"{queue}-not-empty", "--alarm-actions", topic)
+    return aws("cloudwatch", "put-metric-alarm", *name, *metric, *alarm, *fires, region=stack.region)
 
 
 def _deliveries(visit: Visit) -> Iterator[Finding]:
@@ -294,6 +313,10 @@ def _log(visit: Visit) -> Iterator[Finding]:
 
 def _alarms(visit: Visit) -> Iterator[Finding]:
     alarms = read_alarms(visit.stack)
+    if not alarms and visit.stack.parameters.get("Alarms") == "disabled":
+        deploy = make("deploy", "--parameter-overrides", "Alarms=enabled")
+        yield Finding("Alarms=disabled, so events can be lost without a word.", "W_ALARMS_OFF", deploy)
+        return
     if not alarms:
         raise NotChecked("this AWS has no alarms")
     firing = [alarm for alarm in alarms if alarm.state in ("ALARM", "MISSING")]
@@ -301,11 +324,18 @@ def _alarms(visit: Visit) -> Iterator[Finding]:
         show = aws("cloudwatch", "describe-alarms", "--alarm-names", alarm.name, region=visit.stack.region)
         yield Finding(f"{alarm.logical_id}: {alarm.state}", "W_ALARM", show)
     if not firing:
-        few = ", the others are off (Alarms=disabled)" if visit.stack.parameters.get("Alarms") == "disabled" else ""
-        yield Finding(f"none of {len(alarms)} fires{few}")
+        yield Finding(f"none of {len(alarms)} fires")
     if silent := [alarm.logical_id for alarm in alarms if not alarm.notifies]:
-        deploy = make("deploy", "--parameter-overrides", "AlarmTopicArn=arn:aws:sns:...")
-        yield Finding(f"No action: {_join(silent)}. Nobody is notified.", "W_ALARM_ACTION", deploy)
+        text = f"No action: {_join(silent)}. Nobody is notified. Set the parameter AlarmEmail or AlarmTopicArn."
+        yield Finding(text, "W_ALARM_ACTION", make("deploy", "--guided"))
+    if address := unconfirmed_email(visit.stack):
+        topic = visit.stack.physical_id("AlarmTopic") or ""
+        again = aws(
+            *("sns", "subscribe", "--topic-arn", topic, "--protocol", "email", "--notification-endpoint", address),
+            region=visit.stack.region,
+        )
+        text = f"{address} has not confirmed its subscription, so nobody is notified. For another mail with the link:"
+        yield Finding(text, "W_ALARM_PENDING", again)
 
 
 def _archive(visit: Visit) -> Iterator[Finding]:

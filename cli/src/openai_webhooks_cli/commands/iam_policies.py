@@ -24,10 +24,11 @@ POLICIES: Final[Mapping[str, Grants]] = {
         *_STACK,
         *_RULES,
         *_LEFTOVERS,
-        ("*", "events:TestEventPattern cloudwatch:GetMetricData"),
+        ("*", "events:TestEventPattern cloudwatch:GetMetricData cloudwatch:DescribeAlarmsForMetric"),
         ("functions", "lambda:GetFunctionEventInvokeConfig lambda:GetFunctionConfiguration"),
         ("dead-letter queues", "sqs:GetQueueUrl sqs:GetQueueAttributes"),
         ("alarms", "cloudwatch:DescribeAlarms"),
+        ("alarms' topic", "sns:GetTopicAttributes"),
         ("archive", "events:DescribeArchive"),
         ("arrival rule", "events:DescribeRule"),
         ("receiver's log", "logs:DescribeLogStreams logs:GetLogEvents logs:FilterLogEvents"),
@@ -109,7 +110,7 @@ def resources(stack: Stack) -> dict[str, list[str]]:
     archive = arn("events", f"archive/{stack.physical_id('EventArchive') or '*'}")
     replays = [arn("events", f"replay/{start}-*") for start in (stack.name[:40], "listen")]
     return {
-        # ListRules, TestEventPattern, ListQueues and GetMetricData do not support resources.
+        # ListRules, TestEventPattern, ListQueues, GetMetricData and DescribeAlarmsForMetric do not support resources.
         "*": ["*"],
         # The last part is an id that changes when the stack is created again.
         "stack": [arn("cloudformation", f"stack/{stack.name}/*")],
@@ -124,6 +125,7 @@ def resources(stack: Stack) -> dict[str, list[str]]:
         "replay": [archive, stack.bus_arn, *replays],
         # CloudFormation ends the names of alarms with random characters.
         "alarms": [arn("cloudwatch", f"alarm:{stack.name}-*")],
+        "alarms' topic": [stack.physical_id("AlarmTopic") or arn("sns", f"{stack.name}-AlarmTopic-*")],
         # The second one is for the streams in the log group.
         "receiver's log": [log, f"{log}:*"],
         "arrival rule": [stack.rule_arn(name("ArrivalRule").rpartition("|")[2].rpartition("/")[2])],

@@ -36,8 +36,17 @@ TOPIC: Final = "arn:aws:sns:us-east-1:123456789012:alarms"
 PLACEHOLDER: Final = "Placeholder until the signing secret is stored."
 MOVED: Final = "https://old.example.com/webhooks/openai"
 HOUR: Final = 3600  # seconds
+QUEUES: Final = ("OnBatchDeadLetters", "OnFailureDeadLetters")
 BATCH: Final = {"source": ["openai.com"], "detail-type": ["batch.completed"]}
 NO_TYPE: Final = {"source": ["openai.com"], "detail-type": ["batch.complete"]}
+
+
+def metric_of(queue: str) -> dict[str, Any]:
+    return {
+        "Namespace": "AWS/SQS",
+        "MetricName": "ApproximateNumberOfMessagesVisible",
+        "Dimensions": [{"Name": "QueueName", "Value": queue}],
+    }
 
 
 def codes(result: Result) -> dict[str, set[str]]:
@@ -135,29 +144,40 @@ class Scene:
         self.sessions.append(tap)
 
     def put_alarm(self, *, state: str = "OK", **settings: Any) -> None:
+        """Create the alarm of the stack, or another one that `settings` describe."""
+        alarm = {
+            "AlarmName": self.name,
+            "Namespace": self.name,
+            "MetricName": "Published",
+            "Statistic": "Sum",
+            "Period": 60,
+            "EvaluationPeriods": 1,
+            "Threshold": 0,
+            "ComparisonOperator": "GreaterThanThreshold",
+            "AlarmActions": [TOPIC],
+            **settings,
+        }
         cloudwatch = self.client("cloudwatch")
-        cloudwatch.put_metric_alarm(
-            AlarmName=self.name,
-            Namespace=self.name,
-            MetricName="Published",
-            Statistic="Sum",
-            Period=60,
-            EvaluationPeriods=1,
-            Threshold=0,
-            ComparisonOperator="GreaterThanThreshold",
-            **{"AlarmActions": [TOPIC], **settings},
-        )
-        cloudwatch.set_alarm_state(AlarmName=self.name, StateValue=state, StateReason="planted")
+        cloudwatch.put_metric_alarm(**alarm)
+        cloudwatch.set_alarm_state(AlarmName=alarm["AlarmName"], StateValue=state, StateReason="planted")
+
+    def watch(self, queue: str) -> None:
+        self.put_alarm(AlarmName=f"{queue}-alarm", **metric_of(queue))
+
+    def unwatch(self, queue: str) -> None:
+        self.client("cloudwatch").delete_alarms(AlarmNames=[f"{queue}-alarm"])
 
     def _stack(self, deployed: Stack) -> Stack:
         self.put_alarm()
+        for queue in QUEUES:
+            self.watch(queue)
         self.client("logs").create_log_group(logGroupName=self.name)
         self.client("events").create_archive(ArchiveName=self.name, EventSourceArn=deployed.bus_arn, RetentionDays=14)
         resources = {
             **deployed.resources,
             "ReceiverLog": Resource("AWS::Logs::LogGroup", self.name),
             "EventArchive": Resource("AWS::Events::Archive", self.name),
-            "ErrorAlarm": Resource("AWS::CloudWatch::Alarm", self.name),
+            "RefusedAlarm": Resource("AWS::CloudWatch::Alarm", self.name),
         }
         description = {
             "StackName": self.name,
@@ -217,6 +237,32 @@ def test_alarm_without_action_is_found(scene: Scene, settings: dict[str, Any]) -
     scene.put_alarm(**settings)
 
     assert scene.problems() == {"alarms": {"W_ALARM_ACTION"}}
+
+
+def test_loss_that_nobody_would_hear_of_is_found(scene: Scene) -> None:
+    scene.unwatch(QUEUES[0])
+    assert scene.problems() == {"dead letters": {"W_NO_ALARM"}}
+    scene.watch(QUEUES[0])
+
+    scene.stack.resources["AlarmTopic"] = Resource(
+        "AWS::SNS::Topic", scene.client("sns").create_topic(Name=scene.name)["TopicArn"]
+    )
+    scene.stack.parameters["AlarmEmail"] = "me@example.com"
+    assert scene.problems() == {"alarms": {"W_ALARM_PENDING"}}
+
+    del scene.stack.resources["RefusedAlarm"]
+    scene.stack.parameters["Alarms"] = "disabled"
+    assert scene.problems() == {"alarms": {"W_ALARMS_OFF"}}
+
+
+def test_alarm_for_queue_notifies_topic_of_stack(scene: Scene) -> None:
+    scene.unwatch(QUEUES[0])
+    scene.stack.outputs["AlarmTopicArn"] = TOPIC
+
+    [fix] = [finding.fix for _, finding in doctor.examine(Visit(scene.stack)) if finding.code]
+    assert fix.startswith("aws cloudwatch put-metric-alarm")
+    assert f"--alarm-actions {TOPIC}" in fix
+    assert f"Name=QueueName,Value={QUEUES[0]}" in fix
 
 
 def test_problems_of_secret(scene: Scene) -> None:

@@ -32,7 +32,7 @@ OPERATIONS: Final = {
 """IAM's names, where they are not those of the API."""
 PUBLIC: Final = {"sts:GetCallerIdentity"}
 """Actions that need no permission."""
-ALARM: Final = f"{STACK}-ErrorAlarm-1"
+ALARM: Final = f"{STACK}-RefusedAlarm-1"
 MATCHED: Final = {"source": ["openai.com"], "detail-type": ["batch.completed"]}
 
 
@@ -86,12 +86,14 @@ def world(
 
 
 def add_alarm(receiver: DeployedReceiver, patch: pytest.MonkeyPatch) -> None:
-    """Let the commands ask for an alarm. moto's CloudFormation creates none."""
+    """Let the commands ask for an alarm and its topic. moto's CloudFormation creates none."""
     read_stack = stack.read_stack
+    topic = receiver.client("sns").create_topic(Name=f"{STACK}-AlarmTopic-1")["TopicArn"]
 
     def read_stack_with_alarm(session: stack.Session, name: str) -> stack.Stack:
         found = read_stack(session, name)
-        found.resources["ErrorAlarm"] = stack.Resource("AWS::CloudWatch::Alarm", ALARM)
+        found.resources["RefusedAlarm"] = stack.Resource("AWS::CloudWatch::Alarm", ALARM)
+        found.resources["AlarmTopic"] = stack.Resource("AWS::SNS::Topic", topic)
         return found
 
     patch.setattr(stack, "read_stack", read_stack_with_alarm)
@@ -186,6 +188,7 @@ def resources(parameters: dict[str, Any], bus: str) -> list[str]:
         "SecretId": lambda arn: [arn],
         "logStreamName": lambda name: [f"log-group:{parameters['logGroupName']}:log-stream:{name}"],
         "logGroupName": lambda name: [f"log-group:{name}"],
+        "TopicArn": lambda arn: [arn],
         "AlarmNames": lambda names: [f"alarm:{name}" for name in names],
         "EventSourceArn": lambda arn: [arn, parameters["Destination"]["Arn"], f"replay/{parameters['ReplayName']}"],
         "ReplayName": lambda name: [f"replay/{name}"],
@@ -240,6 +243,7 @@ def test_policies_allow_no_more_than_needed(receiver: DeployedReceiver) -> None:
     assert not [action for action in actions(everything) if "*" in action]
     # These actions do not support resources.
     assert actions([statement for statement in everything if "*" in statement["Resource"]]) == {
+        "cloudwatch:DescribeAlarmsForMetric",
         "cloudwatch:GetMetricData",
         "events:ListRules",
         "events:TestEventPattern",
