@@ -15,6 +15,7 @@ from evidence.attacks import tables as attacks
 from evidence.benchmarks import tables as performance
 from evidence.chaos import tables as chaos
 from evidence.models import cost, scale
+from evidence.models.alarms import tables as alarms
 from tests.support.paths import ROOT
 
 DOCUMENTS = ("README.md", "docs/guide/*.md", "evidence/*.md", "evidence/reports/*.md")
@@ -24,6 +25,7 @@ _BLOCK = re.compile(r"(<!-- evidence (\w+\.\w+) -->).*?(<!-- end -->)", re.DOTAL
 def blocks() -> dict[str, str]:
     """Return the text of each block, by name: the results' name, a dot, and the block's own name."""
     sources = {
+        "alarms": alarms.blocks,
         "attacks": attacks.costly_deliveries,
         "chaos": chaos.blocks,
         "cost": cost.blocks,
