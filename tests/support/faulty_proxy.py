@@ -2,22 +2,26 @@
 
 import http.client
 import socket
+import ssl
 import struct
 import threading
-from contextlib import closing
+import time
+from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 
 class FaultyProxy(ThreadingHTTPServer):
-    """Passes requests on to AWS, or fails like a service or a network."""
+    """Passes requests on to AWS, or fails like a service or a network. `tls` makes it an HTTPS server."""
 
     daemon_threads = True
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Relay)
         self.target = target.removeprefix("http://")
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.server_port}"
+        self._tls = tls
+        self._full_backlog = ExitStack()
         self.requests = 0
         self.fault = ""
         self._released = threading.Event()
@@ -27,11 +31,14 @@ class FaultyProxy(ThreadingHTTPServer):
         """Fail from now on, or only at the next request if the fault ends with ` once`."""
         self.fault = fault
         self._released.clear()
-        if fault == "refused":
+        if fault in {"refused", "hangs at connect"}:
             self.close()
+        if fault == "hangs at connect":
+            self._fill_backlog()
 
     def recover(self) -> None:
-        if self.fault == "refused":
+        if self.fault in {"refused", "hangs at connect"}:
+            self._full_backlog.close()
             self.socket = socket.socket()
             self.server_bind()
             self.server_activate()
@@ -47,9 +54,29 @@ class FaultyProxy(ThreadingHTTPServer):
     def hang(self) -> None:
         self._released.wait()
 
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        if self.fault == "hangs in TLS":
+            self.hang()
+        elif self._tls:
+            with self._tls.wrap_socket(request, server_side=True) as secured:
+                super().finish_request(secured, client_address)
+        else:
+            super().finish_request(request, client_address)
+
     def shutdown_request(self, request: Any) -> None:
         # The base class would end the connection in order first, and a reset must stay a reset.
         self.close_request(request)
+
+    def _fill_backlog(self) -> None:
+        """Listen without accepting. The system ignores further connections while the backlog is full."""
+        listener = self._full_backlog.enter_context(socket.socket())
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(self.server_address)
+        listener.listen(0)
+        for _ in range(3):
+            waiting = self._full_backlog.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex(self.server_address)
 
     def _serve(self) -> None:
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -78,6 +105,9 @@ class _Relay(BaseHTTPRequestHandler):
             self.server.hang()
         elif fault == "reset":
             self._reset()
+        elif fault == "slow":
+            time.sleep(0.5)
+            self._answer(*self._pass_on(body))
         else:
             status, content_type, answer = self._pass_on(body)
             if fault == "answer lost":
