@@ -16,11 +16,23 @@ from evidence.markdown import table
 from evidence.models import footprint as delivery, inputs
 from evidence.models.footprint import Footprint
 from evidence.models.inputs import ANSWER, ARCHIVE_DAYS, COLD_SHARE, INIT_CPU, MEMORY, OTHERS, PRICES, SAMPLED, VCPU
+from tests.support.templates import RECEIVER
 
 SIZES = (128, 256, 512, 1024, VCPU)
 MONTH = 30 * 86_400  # seconds
 GB = 1e9  # bytes; a GB of Lambda's memory is 1,024 MB
 READS = MONTH / 300  # of the secret, by an environment that is always busy
+
+
+def _metrics(*alarms: str) -> int:
+    """Return how many metrics of alarms AWS bills. Expressions are free, but one over an insight rule is a metric."""
+    resources = RECEIVER.read()["Resources"]
+    properties = [resources[alarm]["Properties"] for alarm in alarms]
+    return sum(max(1, sum("MetricStat" in of for of in alarm.get("Metrics", []))) for alarm in properties)
+
+
+ALARM_METRICS = _metrics("RefusedAlarm", "UnavailableAlarm", "ArrivalAlarm", "DeduplicationAlarm", "SecretAlarm")
+CANARY_METRICS = _metrics("CanaryAlarm")
 
 
 def duration(memory: int, architecture: str) -> float:
@@ -105,10 +117,15 @@ def monthly() -> dict[str, tuple[str, float]]:
             READS * p["read"] / 10_000,
         ),
         "each metric with data": (f"1 × ${p['metric']:.2f}", p["metric"]),
-        "`ErrorAlarm`": (f"1 × ${p['alarm']:.2f}", p["alarm"]),
-        "`Alarms=enabled`": (
-            f"5 × ${p['alarm']:.2f}; the first three dashboards of an account are free",
-            5 * p["alarm"],
+        "alarms": (
+            f"1 rule × ${p['insight']:.2f} + {ALARM_METRICS} metrics × ${p['alarm']:.2f}",
+            p["insight"] + ALARM_METRICS * p["alarm"],
+        ),
+        "`QuietHours`": (f"1 metric × ${p['alarm']:.2f}", p["alarm"]),
+        "`GradualDeployment=true`": (f"{CANARY_METRICS} metrics × ${p['alarm']:.2f}", CANARY_METRICS * p["alarm"]),
+        "`CreateDashboard=true`, after the first three dashboards of an account": (
+            f"1 × ${p['dashboard']:.2f}",
+            p["dashboard"],
         ),
         "`SnapStart=PublishedVersions`, for each version": (
             f"{gigabytes:g} GB × {MONTH:,} s × ${p['snapshot']:.10f}",
@@ -130,13 +147,13 @@ def changes(footprint: Footprint) -> list[tuple[str, float, str]]:
         (
             "a function URL instead of API Gateway",
             access_log - p["api"],
-            "There is no limit per second, no access log, no custom domain, and no metric for `RefusalAlarm`. "
+            "There is no limit per second, no access log, no custom domain, and no metric for `UnavailableAlarm`. "
             "The template has no parameter for it.",
         ),
         (
             "no access log",
             access_log,
-            "You cannot see who calls the URL, or which requests API Gateway refused. "
+            "You cannot see who calls the URL, or which requests API Gateway refused. `UnavailableAlarm` sees no 429. "
             "Remove `AccessLogSettings` from the template.",
         ),
         ("`Architecture=arm64`", instead(MEMORY, "arm64"), "None that we know. Our measurements are on x86_64."),

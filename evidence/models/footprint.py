@@ -93,7 +93,6 @@ def _access_line() -> str:
         "requestId": request["requestId"],
         "requestTime": request["time"],
         "identity.sourceIp": "203.0.113.113",
-        "identity.userAgent": request["http"]["userAgent"],
         "routeKey": request["routeKey"],
         "status": "200",
         "responseLatency": "40",

@@ -172,7 +172,13 @@ PRICES = {
     "secret": Figure("Secrets Manager", 0.40, "per month", "https://aws.amazon.com/secrets-manager/pricing/"),
     "read": Figure("Secrets Manager", 0.05, "per 10,000 calls", "https://aws.amazon.com/secrets-manager/pricing/"),
     "metric": Figure("CloudWatch, custom metric", 0.30, "per month", "https://aws.amazon.com/cloudwatch/pricing/"),
-    "alarm": Figure("CloudWatch, alarm", 0.10, "per month", "https://aws.amazon.com/cloudwatch/pricing/"),
+    "alarm": Figure(
+        "CloudWatch, alarm, for each metric", 0.10, "per month", "https://aws.amazon.com/cloudwatch/pricing/"
+    ),
+    "insight": Figure(
+        "CloudWatch, Contributor Insights rule", 0.50, "per month", "https://aws.amazon.com/cloudwatch/pricing/"
+    ),
+    "dashboard": Figure("CloudWatch, dashboard", 3.00, "per month", "https://aws.amazon.com/cloudwatch/pricing/"),
 }
 ANSWER = Figure("an answer, with its headers", 300, "bytes", ASSUMED)
 LOG_OVERHEAD = Figure(

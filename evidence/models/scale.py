@@ -125,6 +125,25 @@ def needs(rate: int) -> dict[str, float]:
     }
 
 
+def secret_reads() -> list[dict[str, float]]:
+    """Return what happens at Secrets Manager if all environments that Lambda can start at once do so in one second.
+
+    Each reads AWSCURRENT. If the pending secret has signed its delivery, it then reads all three stages.
+    """
+    limit, started = inputs.QUOTAS["secrets"].value, inputs.QUOTAS["ramp"].value
+    cases = [(stacks, calls * stacks * started) for stacks in (1, 10, 20) for calls in (1, 4)]
+    return [
+        {
+            "stacks": stacks,
+            "environments": stacks * started,
+            "reads": reads,
+            "refused": max(0, reads - limit),
+            "seconds": max(1, reads / limit),
+        }
+        for stacks, reads in cases
+    ]
+
+
 def budget(memory: int) -> dict[str, float]:
     """Return the parts of an answer's time, in milliseconds on average."""
     seconds = {
@@ -148,6 +167,7 @@ def blocks(found: Mapping[str, Any]) -> dict[str, str]:
     """Return the tables for documents."""
     return {
         "limits": _limits(found["needs"]),
+        "secret_reads": _secret_reads(found["secret_reads"]),
         "budget": _budgets(found["budget"]),
         "bursts": _bursts(found["scenarios"]),
     }
@@ -161,6 +181,25 @@ def _limits(needed: Mapping[str, Mapping[str, float]]) -> str:
         cells = [f"**{value:,.0f}**" if value > quota.value else _small(value) for value in values]
         rows.append([f"[{quota.what}]({quota.source})", f"{quota.value:,.0f} {quota.unit}", *cells])
     return table(["quota in us-east-1", "default", *(f"{rate:,} per second" for rate in RATES)], rows)
+
+
+def _secret_reads(rows: Sequence[Mapping[str, float]]) -> str:
+    return table(
+        [
+            "stacks",
+            "environments that start in a second",
+            "reads",
+            "refused in the first second",
+            "seconds that the reads need",
+        ],
+        [
+            [
+                *(f"{row[name]:,.0f}" for name in ("stacks", "environments", "reads", "refused")),
+                f"{row['seconds']:.0f}",
+            ]
+            for row in rows
+        ],
+    )
 
 
 def _small(value: float) -> str:
@@ -218,6 +257,7 @@ def compute(seed: int) -> dict[str, Any]:
         "seed": seed,
         "inputs": inputs.values(),
         "needs": {str(rate): needs(rate) for rate in RATES},
+        "secret_reads": secret_reads(),
         "budget": {str(memory): budget(memory) for memory in (256, MEMORY, VCPU)},
         "scenarios": list(bursts(seed)),
     }

@@ -28,6 +28,7 @@ def test_cost_matches_the_model() -> None:
 def test_quotas_and_times_match_the_model() -> None:
     found = results.read("scale")
 
+    assert found["secret_reads"] == scale.secret_reads()
     assert found["needs"] == {str(rate): scale.needs(rate) for rate in scale.RATES}
     assert found["budget"] == {memory: scale.budget(int(memory)) for memory in found["budget"]}
 
