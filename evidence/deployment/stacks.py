@@ -21,6 +21,7 @@ SECRET: Final = samples.new_secret()
 PUBLISHED: Final = (200, {"outcome": "published"})
 DUPLICATE: Final = (200, {"outcome": "duplicate"})
 UNVERIFIED: Final = (401, {"error": "Unverified"})
+MISMATCH: Final = (401, {"error": "SignatureMismatch"})
 
 
 class Stacks(NamedTuple):

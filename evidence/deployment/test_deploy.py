@@ -19,6 +19,7 @@ from cli.tests.support.signed_delivery import new_delivery
 from evidence.deployment.ministack import Deployed, Ministack
 from evidence.deployment.stacks import (
     DUPLICATE,
+    MISMATCH,
     PUBLISHED,
     SECRET,
     UNVERIFIED,
@@ -55,6 +56,7 @@ EVERY_PARAMETER: Final = {
     "Alarms": "enabled",
     "Architecture": "arm64",
     "ArchiveRetentionDays": "7",
+    "CreateDashboard": "true",
     "DeduplicationHours": "720",
     "DomainName": "hooks.example.com",
     "EventSource": "mine",
@@ -63,6 +65,7 @@ EVERY_PARAMETER: Final = {
     "LogRetentionDays": "7",
     "MemorySize": "1024",
     "PlatformLogs": "true",
+    "QuietHours": "24",
     "SnapStart": "PublishedVersions",
     "SubscriberAccounts": "111122223333,444455556666",
     "ThrottlingBurst": "10",
@@ -77,8 +80,10 @@ EVERY_PARAMETER_OF_SUBSCRIBER: Final = {
     "LogLevel": "DEBUG",
     "LogRetentionDays": "7",
 }
-LATER: Final = {"EventBusName"}
-"""Without a bus of its own, the stack has no policy for SubscriberAccounts. The test of updates sets it."""
+LATER: Final = {"AlarmEmail", "EventBusName"}
+"""With AlarmEmail, the stack does not use AlarmTopicArn. Without a bus of its own, it has no policy for
+SubscriberAccounts. The test of updates sets both.
+"""
 
 LINES: Final = ["logs:CreateLogStream", "logs:PutLogEvents"]
 """A statement that ministack does not need, because it writes a function's log itself."""
@@ -97,11 +102,13 @@ def test_default_outputs_name_resources(stacks: Stacks) -> None:
     assert receiver.outputs == {
         "WebhookUrl": f"https://{receiver.id_of('Api')}.execute-api.us-east-1.amazonaws.com/webhooks/openai",
         "StoreSecretCommand": (
-            f"aws secretsmanager put-secret-value --region us-east-1 --secret-id {secret} --secret-string whsec_..."
+            f"aws secretsmanager put-secret-value --region us-east-1 --secret-id {secret} "
+            "--secret-string file:///dev/stdin"
         ),
         "SigningSecretArn": secret,
         "EventBusName": "openai-webhooks",
         "EventBusArn": bus,
+        "AlarmsNotify": "nobody. Set the parameter AlarmEmail or AlarmTopicArn",
         "TemplateVersion": version("openai-webhooks"),
     }
     assert receiver.exports == {
@@ -136,7 +143,7 @@ def test_only_first_authentic_copy_arrives(stacks: Stacks) -> None:
 
     answers = [stacks.send(sent) for sent in (delivery, delivery, delivery, forged, stale)]
 
-    assert answers == [PUBLISHED, DUPLICATE, DUPLICATE, UNVERIFIED, UNVERIFIED]
+    assert answers == [PUBLISHED, DUPLICATE, DUPLICATE, MISMATCH, UNVERIFIED]
     assert stacks.arrivals(delivery) == len(stacks.receiver.log("ArrivalLog")) - arrived == 1
 
 
@@ -175,7 +182,7 @@ def test_receiver_publishes_without_deduplication_without_table(stacks: Stacks) 
     forged = new_delivery(NO_SUBSCRIBER, secret=samples.new_secret())
 
     with denied(stacks.receiver, "ReceiverRole", "dynamodb:PutItem"):
-        assert [stacks.send(sent) for sent in (delivery, delivery, forged)] == [PUBLISHED, PUBLISHED, UNVERIFIED]
+        assert [stacks.send(sent) for sent in (delivery, delivery, forged)] == [PUBLISHED, PUBLISHED, MISMATCH]
 
     counted = [line["DeduplicationUnavailable"] for line in stacks.lines(delivery) if "outcome" in line]
     assert counted == [[1.0], [1.0]]
@@ -188,7 +195,7 @@ def test_receiver_fails_to_publish_without_bus(stacks: Stacks) -> None:
     failed = (503, {"error": "PublishFailed"})
 
     with denied(stacks.receiver, "ReceiverRole", "events:PutEvents"):
-        assert [stacks.send(sent) for sent in (delivery, delivery, forged)] == [failed, failed, UNVERIFIED]
+        assert [stacks.send(sent) for sent in (delivery, delivery, forged)] == [failed, failed, MISMATCH]
     assert all(line["reason"].startswith("AccessDenied") for line in stacks.lines(delivery))
     assert not any("DeduplicationUnavailable" in line for line in stacks.lines(delivery))
 
@@ -313,7 +320,13 @@ def test_update_keeps_secret_and_records_and_delete_leaves_nothing(
 ) -> None:
     receiver, before, after = every.stacks.receiver, signed(NO_SUBSCRIBER), signed(NO_SUBSCRIBER)
     kept = {name: receiver.id_of(name) for name in ("Api", "DeliveriesTable", "SigningSecret")}
-    changed = every.parameters | {"EventBusName": "team", "DeduplicationHours": "96", "LogLevel": "INFO"}
+    changed = every.parameters | {
+        "AlarmEmail": "me@example.com",
+        "AlarmTopicArn": "",
+        "EventBusName": "team",
+        "DeduplicationHours": "96",
+        "LogLevel": "INFO",
+    }
     assert before.post(receiver.url) == PUBLISHED
     aws.delete("every-subscriber", checkout / "examples/subscriber")  # it imports the name of the bus
     aws.client("events").create_event_bus(Name="team")

@@ -46,8 +46,8 @@ class Commands:
         }
 
     def deploy(self, **parameters: str) -> Deployed:
-        """Deploy the receiver, with alarms."""
-        return self.aws.deploy(STACK, self._checkout, Alarms="enabled", AlarmTopicArn=self._topic, **parameters)
+        """Deploy the receiver, whose alarms notify a topic."""
+        return self.aws.deploy(STACK, self._checkout, AlarmTopicArn=self._topic, **parameters)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -156,7 +156,7 @@ def test_doctor_finds_planted_faults(commands: Commands) -> None:
     useless = {"source": ["openai.com"], "detail-type": ["batch.complete"]}
     events.put_rule(Name="never", EventBusName=STACK, EventPattern=json.dumps(useless))
     commands.aws.client("sqs").send_message(QueueUrl=subscriber.id_of("OnBatchDeadLetters"), MessageBody="{}")
-    commands.aws.client("cloudwatch").disable_alarm_actions(AlarmNames=[commands.receiver.id_of("ErrorAlarm")])
+    commands.aws.client("cloudwatch").disable_alarm_actions(AlarmNames=[commands.receiver.id_of("RefusedAlarm")])
 
     with leftover_session(commands):
         found = commands.codes(status=1)
