@@ -99,8 +99,9 @@ def _over_time(invocation: Invocation) -> bool:
 
 
 def _in_progress(journal: Journal, invocation: Invocation) -> bool:
-    """Return whether the invocation met a claim of an invocation that was at work, or that could not release it."""
-    return any(_blocks(other, invocation) for other in journal.invocations[invocation.delivery.webhook_id])
+    """Return whether the invocation met a claim of another invocation that was at work, or could not release it."""
+    others = journal.invocations[invocation.delivery.webhook_id]
+    return any(_blocks(other, invocation) for other in others if other is not invocation)
 
 
 def _blocks(other: Invocation, invocation: Invocation) -> bool:
@@ -112,7 +113,7 @@ def _blocks(other: Invocation, invocation: Invocation) -> bool:
     if done and done.at < asked[0]:
         return False
     at_work = other.ended is None or other.ended >= asked[0]
-    return other.table_failed or other.killed or (at_work and other is not invocation)
+    return other.table_failed or other.killed or at_work
 
 
 def _excused(journal: Journal, invocation: Invocation) -> bool:
@@ -130,7 +131,7 @@ def _excused(journal: Journal, invocation: Invocation) -> bool:
     # The process cannot know a secret that was not stored yet when it last read, if it may not read again.
     could_read = not any(invocation.made("GetSecretValue")) and len(recent) < MAX_REFRESHES
     stored = min(journal.stored.get(secret, inf) for secret in invocation.secrets)
-    return invocation.outcome == "Unverified" and first.at < stored and not could_read
+    return invocation.outcome == "SignatureMismatch" and first.at < stored and not could_read
 
 
 def _readers(journal: Journal, invocation: Invocation, inaccuracy: float) -> list[Invocation]:

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from typing import Any
 from unittest import mock
 
-from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer
+from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig
 from botocore.config import Config
 
 from openai_webhooks import InvalidSecret
@@ -27,7 +27,7 @@ from receiver.telemetry import Telemetry
 def verify_late() -> None:
     """publishes, then verifies"""
     verify, receive = Receiver._verify, Receiver.receive
-    _replace(Receiver, "_verify", lambda _receiver, _body, headers, _now: headers["webhook-id"])
+    _replace(Receiver, "_verify", lambda _receiver, _body, headers, _now: (headers["webhook-id"], ""))
 
     def receive_then_verify(receiver: Receiver, *delivery: Any) -> Any:
         outcome = receive(receiver, *delivery)
@@ -58,9 +58,9 @@ def deduplicate_on_body() -> None:
     to_entry, run_once = EventBus.to_entry, Deduplicator.run_once
     bodies = []
 
-    def remember(bus: EventBus, body: bytes, event: Any) -> Any:
+    def remember(bus: EventBus, body: bytes, *event: Any) -> Any:
         bodies.append(body)
-        return to_entry(bus, body, event)
+        return to_entry(bus, body, *event)
 
     _replace(EventBus, "to_entry", remember)
     _replace(Deduplicator, "run_once", lambda self, _, work: run_once(self, bodies[-1].decode(), work))
@@ -83,7 +83,18 @@ def never_record() -> None:
 
 def claim_without_end() -> None:
     """makes claims that do not expire"""
-    _replace(Deduplicator, "start_invocation", _nothing)
+    _replace(IdempotencyConfig, "register_lambda_context", _nothing)
+
+
+def meet_own_claim() -> None:
+    """does not recognize its own claim"""
+    name = FailOpenPersistence._name_claimant
+
+    def name_another(persistence: FailOpenPersistence, params: dict[str, Any], **_: object) -> None:
+        name(persistence, params)
+        params["Item"]["claimant"] = {"S": "another"}
+
+    _replace(FailOpenPersistence, "_name_claimant", name_another)
 
 
 def accept_copy_in_progress() -> None:
@@ -130,7 +141,7 @@ def ignore_errors_of_eventbridge() -> None:
 def change_body() -> None:
     """publishes another text than was signed"""
     to_entry = EventBus.to_entry
-    _replace(EventBus, "to_entry", lambda bus, body, event: to_entry(bus, body + b" ", event))
+    _replace(EventBus, "to_entry", lambda bus, body, *event: to_entry(bus, body + b" ", *event))
 
 
 def fail_with_table() -> None:

@@ -12,8 +12,11 @@ from urllib3 import HTTPResponse
 
 from openai_webhooks_cli.samples import DEVELOPMENT_SECRET
 
+ENDPOINT = "fuzz"
+"""The name of the signing secret."""
+
 _ANSWERS: Mapping[str, object] = {
-    "GetSecretValue": {"SecretString": DEVELOPMENT_SECRET},
+    "GetSecretValue": {"SecretString": f"{ENDPOINT}={DEVELOPMENT_SECRET}"},
     "PutItem": {},
     "PutEvents": {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]},
     "UpdateItem": {},

@@ -2,6 +2,7 @@
 
 import time
 
+from evidence.fuzz.aws import ENDPOINT
 from evidence.fuzz.deliveries import Delivery, samples
 from evidence.fuzz.function import aws, invoke
 from evidence.fuzz.oracle import Finding, event_type, is_authentic, received
@@ -28,6 +29,8 @@ def execute(data: bytes) -> None:
         raise Finding(f"called {aws.calls} for a {status}")
     if [entry["Detail"].encode() for entry in aws.entries] != [body] * (status == 200):
         raise Finding("published something else than the body")
+    if any(entry["Resources"] != [f"openai:endpoint/{ENDPOINT}"] for entry in aws.entries):
+        raise Finding("published another endpoint")
     if seconds > BUDGET:
         raise Finding(f"answered after {seconds:.1f} s")
     if DEVELOPMENT_SECRET.removeprefix("whsec_") in output:

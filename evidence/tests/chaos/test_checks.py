@@ -117,10 +117,12 @@ def test_retried_publish_needs_an_allowed_cause(first: Made, cause: str) -> None
             id="503 without a fault",
         ),
         pytest.param(invocation(NOT_READ, status=503, outcome="NotConfigured"), [], id="no secret, with a fault"),
-        pytest.param(invocation(READ, status=401, outcome="Unverified"), ["refused"], id="401 without a fault"),
+        pytest.param(invocation(READ, status=401, outcome="SignatureMismatch"), ["refused"], id="401 without a fault"),
         pytest.param(invocation(READ, status=400, outcome="Malformed"), ["refused"], id="400 without a fault"),
         pytest.param(
-            invocation(CLAIM_ANSWER_LOST, NOT_CLAIMED, status=409, outcome="InProgress"), [], id="409 for its own claim"
+            invocation(CLAIM_ANSWER_LOST, NOT_CLAIMED, status=409, outcome="InProgress"),
+            ["stuck"],
+            id="409 for its own claim",
         ),
         pytest.param(
             invocation(CLAIMED._replace(fault="trickle"), status=None, outcome="timed out", took=10), [], id="trickled"
@@ -165,7 +167,7 @@ def test_409_needs_a_claim(other: Invocation, later: float, violations: list[str
 def test_refused_delivery_needs_an_unknown_secret(
     reads: list[Made], stored: float, later: float, violations: list[str]
 ) -> None:
-    refused = invocation(status=401, outcome="Unverified", later=later)
+    refused = invocation(status=401, outcome="SignatureMismatch", later=later)
     seen = journal(*map(invocation, reads), refused)
     seen.stored = {OLD_SECRET: stored}
     assert list(checks.answered(seen, refused)) == violations
@@ -173,7 +175,7 @@ def test_refused_delivery_needs_an_unknown_secret(
 
 @pytest.mark.parametrize(("stored", "violations"), [(101, []), (99, ["refused"])])
 def test_read_before_refusal_needs_an_unknown_secret(stored: float, violations: list[str]) -> None:
-    refused = invocation(READ, status=401, outcome="Unverified")
+    refused = invocation(READ, status=401, outcome="SignatureMismatch")
     seen = journal(refused)
     seen.stored = {OLD_SECRET: stored}
     assert list(checks.answered(seen, refused)) == violations

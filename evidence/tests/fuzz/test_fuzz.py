@@ -92,7 +92,7 @@ def test_unwrap_target_detects_mutant(
     ("mutant", "data", "message"),
     [
         pytest.param(
-            "app.receiver._verify = lambda *_: 'wh_1'",
+            "app.receiver._verify = lambda *_: ('wh_1', 'fuzz')",
             FORGED,
             "answered 200 instead of 401",
             id="accepts forgeries",
@@ -106,10 +106,17 @@ def test_unwrap_target_detects_mutant(
         pytest.param("receiver.parse_body = lambda _: 1 / 0", SAMPLE, "ZeroDivisionError", id="raises"),
         pytest.param(
             "bus = app.receiver._bus; to_entry = bus.to_entry; "
-            "bus.to_entry = lambda body, event: to_entry(body + b' ', event)",
+            "bus.to_entry = lambda body, *event: to_entry(body + b' ', *event)",
             SAMPLE,
             "published something else than the body",
             id="changes the body",
+        ),
+        pytest.param(
+            "bus = app.receiver._bus; to_entry = bus.to_entry; "
+            "bus.to_entry = lambda body, event, _: to_entry(body, event, 'other')",
+            SAMPLE,
+            "published another endpoint",
+            id="names another endpoint",
         ),
         pytest.param("handler.BUDGET = 0", SAMPLE, "answered after", id="is late"),
         pytest.param(
