@@ -16,6 +16,7 @@ from evidence.fuzz.oracle import right_signature
 MIB = 1024 * 1024
 PAYLOAD = 6 * MIB  # Lambda's limit for an event, headers included
 HEADERS = 10_240  # API Gateway's limit for headers
+BODY = PAYLOAD - HEADERS
 
 FORGERIES, MINUTES = 10_000, 10
 
@@ -46,6 +47,10 @@ def _with_data(element: bytes, before: bytes = b"[", after: bytes = b"]", type_:
     return _signed(start + b",".join([element] * count) + end)
 
 
+def _padded(size: int) -> bytes:
+    return b'{"type":"x"}'.ljust(size)
+
+
 def _nested(opening: bytes, closing: bytes) -> Delivery:
     depth = (MIB - 100) // (len(opening) + len(closing))
     return _signed(b'{"type":"x","data":%b1%b}' % (opening * depth, closing * depth))
@@ -60,8 +65,12 @@ def _call(header: bytes) -> Delivery:
 
 
 ATTACKS: Mapping[str, Attack] = {
-    "10 MB, forged": Attack(413, lambda: _signed(b"x" * 10_000_000, webhook_signature="v1,forged")),
-    "10 MB, in base64": Attack(413, lambda: _signed(b"x" * 10_000_000, content_type="application/octet-stream")),
+    "6 MiB, forged": Attack(401, lambda: _signed(b"x" * BODY, webhook_signature="v1,forged")),
+    "6 MiB": Attack(413, lambda: _signed(_padded(BODY))),
+    "6 MiB in base64, forged": Attack(
+        401,
+        lambda: _signed(b"x" * (BODY // 4 * 3), webhook_signature="v1,forged", content_type="application/octet-stream"),
+    ),
     "1 MiB, forged": Attack(401, lambda: _signed(b"x" * MIB, webhook_signature="v1,forged")),
     "arrays, 500,000 deep": Attack(400, lambda: _nested(b"[", b"]")),
     "objects, 170,000 deep": Attack(400, lambda: _nested(b'{"a":', b"}")),
