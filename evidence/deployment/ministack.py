@@ -124,7 +124,7 @@ class Ministack:
     def existing(self) -> set[tuple[str, str, str]]:
         """Return the type, the owner and the name of everything in the account. Only parts have an owner.
 
-        It asks the services, not CloudFormation. ministack has no CodeDeploy.
+        It asks the services, not CloudFormation. ministack has neither CodeDeploy nor Contributor Insights.
         """
         found: set[tuple[str, str, str]] = set()
 
@@ -133,8 +133,19 @@ class Ministack:
             found.update((kind, owner, name) for name in names)
             return names
 
-        services = ("apigatewayv2", "cloudwatch", "dynamodb", "events", "iam", "lambda", "logs", "route53", "sqs")
-        apis, cloudwatch, dynamodb, events, iam, lambda_, logs, route53, sqs = map(self.client, services)
+        services = (
+            "apigatewayv2",
+            "cloudwatch",
+            "dynamodb",
+            "events",
+            "iam",
+            "lambda",
+            "logs",
+            "route53",
+            "sns",
+            "sqs",
+        )
+        apis, cloudwatch, dynamodb, events, iam, lambda_, logs, route53, sns, sqs = map(self.client, services)
         add("CloudWatch::Alarm", cloudwatch.describe_alarms()["MetricAlarms"], "AlarmName")
         add("CloudWatch::Dashboard", cloudwatch.list_dashboards()["DashboardEntries"], "DashboardName")
         add("DynamoDB::Table", dynamodb.list_tables()["TableNames"])
@@ -142,6 +153,9 @@ class Ministack:
         add("IAM::ManagedPolicy", iam.list_policies(Scope="Local")["Policies"], "Arn")
         add("IAM::Role", iam.list_roles()["Roles"], "RoleName")
         add("Logs::LogGroup", logs.describe_log_groups()["logGroups"], "logGroupName")
+        add("Logs::MetricFilter", logs.describe_metric_filters()["metricFilters"], "filterName")
+        add("SNS::Topic", sns.list_topics()["Topics"], "TopicArn")
+        add("SNS::Subscription", sns.list_subscriptions()["Subscriptions"], "SubscriptionArn")
         add("Logs::ResourcePolicy", logs.describe_resource_policies()["resourcePolicies"], "policyName")
         add("SecretsManager::Secret", self.client("secretsmanager").list_secrets()["SecretList"], "ARN")
         for api in add("ApiGatewayV2::Api", apis.get_apis()["Items"], "ApiId"):

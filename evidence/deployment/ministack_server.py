@@ -187,6 +187,7 @@ def add_missing_types() -> None:
         # No canary: a new version gets all deliveries at once.
         "AWS::CodeDeploy::Application": nothing,
         "AWS::CodeDeploy::DeploymentGroup": nothing,
+        "AWS::CloudWatch::InsightRule": nothing,
     }
 
 

@@ -31,13 +31,6 @@ STATUS: Final = {"secretsmanager": 503, "dynamodb": 200, "events": 503}
 type Proxies = dict[str, FaultyProxy]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _first_event(stack: MotoStack) -> None:
-    """Publish an event. The first one makes moto import modules, and the receiver does not wait that long."""
-    entry = {"EventBusName": stack.bus, "Source": "s", "DetailType": "t", "Detail": "{}"}
-    stack.client("events").put_events(Entries=[entry])
-
-
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
