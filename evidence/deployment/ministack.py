@@ -92,7 +92,8 @@ class Ministack:
 
     def deploy(self, stack_name: str, project: Path, **parameters: str) -> "Deployed":
         """Run `sam deploy` in a project that is built. `parameters` are those that differ from the template's."""
-        overrides = [f"{name}={value}" for name, value in parameters.items()]
+        # SAM CLI accepts an empty value only in quotes.
+        overrides = [name + "=" + (value or '""') for name, value in parameters.items()]
         options = ["--parameter-overrides", *overrides] if overrides else []
         self.run("sam", "deploy", "--stack-name", stack_name, *options, cwd=project, stack_name=stack_name)
         return Deployed(self, stack_name)
@@ -164,7 +165,8 @@ class Ministack:
             add("ApiGatewayV2::ApiMapping", apis.get_api_mappings(DomainName=domain)["Items"], "ApiMappingId")
         for bus in add("Events::EventBus", events.list_event_buses()["EventBuses"], "Name"):
             add("Events::Rule", events.list_rules(EventBusName=bus)["Rules"], "Arn")
-            add("Events::EventBusPolicy", [bus] if events.describe_event_bus(Name=bus).get("Policy") else [])
+            policy = json.loads(events.describe_event_bus(Name=bus).get("Policy") or '{"Statement": []}')
+            add("Events::EventBusPolicy", policy["Statement"], "Sid", owner=bus)
         for zone in add("Route53::HostedZone", route53.list_hosted_zones()["HostedZones"], "Id"):
             records = route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
             add("Route53::RecordSet", records, "Name", owner=zone)

@@ -56,6 +56,7 @@ EVERY_PARAMETER: Final = {
     "Alarms": "enabled",
     "Architecture": "arm64",
     "ArchiveRetentionDays": "7",
+    "CreateArrivalLogPolicy": "false",
     "CreateDashboard": "true",
     "DeduplicationHours": "720",
     "DomainName": "hooks.example.com",
@@ -76,6 +77,7 @@ EVERY_PARAMETER: Final = {
 """Without those that name resources, which the fixture creates."""
 EVERY_PARAMETER_OF_SUBSCRIBER: Final = {
     "ReceiverStack": "every-parameter",
+    "AlarmTopicArn": "arn:aws:sns:us-east-1:000000000000:ops",
     "EventSource": "mine",
     "LogLevel": "DEBUG",
     "LogRetentionDays": "7",
@@ -339,7 +341,7 @@ def test_update_keeps_secret_and_records_and_delete_leaves_nothing(
     assert value == SECRET
     assert [before.post(receiver.url), after.post(receiver.url)] == [DUPLICATE, PUBLISHED]
     assert every.stacks.arrivals(before, after) == 2
-    assert receiver.exports["every-parameter-EventBusName"] == "team"
+    assert receiver.exports["every-parameter-EventBusName"] == "default"
     buses = {bus["Name"] for bus in aws.client("events").list_event_buses()["EventBuses"]}
     assert buses >= {"team"}
     assert "every-parameter" not in buses

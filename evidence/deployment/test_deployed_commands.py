@@ -31,7 +31,9 @@ class Commands:
         self._checkout = checkout
         self._topic = aws.client("sns").create_topic(Name="alarms")["TopicArn"]
         self.receiver = self.deploy(ArchiveRetentionDays="14")
-        self.subscriber = aws.deploy("commands-subscriber", checkout / "examples/subscriber", ReceiverStack=STACK)
+        self.subscriber = aws.deploy(
+            "commands-subscriber", checkout / "examples/subscriber", ReceiverStack=STACK, AlarmTopicArn=self._topic
+        )
         # The URL in the stack's outputs leads to AWS.
         self.openai = EndpointsStandIn(route=lambda _: self.receiver.url)
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS")} | {
