@@ -85,12 +85,12 @@ class Secret:
             raise Refusal("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
 
 
-# The expressions of the receiver and Powertools: the claim of a delivery, and its record.
-CLAIM = (
+# Powertools' expressions: the claim of a delivery, which the receiver extends, and its record.
+POWERTOOLS_CLAIM = (
     "attribute_not_exists(#id) OR #expiry < :now OR "
-    "(#status = :inprogress AND attribute_exists(#in_progress_expiry) AND #in_progress_expiry < :now_in_millis) OR "
-    "(#status = :inprogress AND claimant = :claimant)"
+    "(#status = :inprogress AND attribute_exists(#in_progress_expiry) AND #in_progress_expiry < :now_in_millis)"
 )
+CLAIM = f"{POWERTOOLS_CLAIM} OR (#status = :inprogress AND claimant = :claimant)"
 RECORD = "SET #response_data = :response_data, #expiry = :expiry, #status = :status"
 
 
@@ -107,7 +107,7 @@ class Table:
             *("TableName", "Item", "ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues"),
             ReturnValuesOnConditionCheckFailure="NONE",
         )
-        self._check(name, condition, CLAIM)
+        self._check(name, condition, CLAIM, POWERTOOLS_CLAIM)
         key = item["id"]["S"]
         old = self.items.get(key)
         names = {**names, "claimant": "claimant"}
@@ -134,17 +134,18 @@ class Table:
         self.items.pop(key["id"]["S"], None)
         return {}
 
-    def _check(self, name: str, expression: str = "", known: str = "") -> None:
+    def _check(self, name: str, expression: str = "", *known: str) -> None:
         if name != self.name:
             raise Refusal("ResourceNotFoundException", "Requested resource not found")
-        if expression != known:
-            raise Refusal("ValidationException", f"this table knows only `{known}`, not `{expression}`")
+        if expression and expression not in known:
+            raise Refusal("ValidationException", f"this table knows only `{known[0]}`, not `{expression}`")
 
 
 def _claimable(old: Mapping[str, Any], values: Item) -> bool:
     """Evaluate CLAIM for an item that exists. `old` maps the expression's names to the item's values."""
     in_progress = old["#status"] == values[":inprogress"]
-    ended, own = _less(old["#in_progress_expiry"], values[":now_in_millis"]), old["claimant"] == values[":claimant"]
+    ended = _less(old["#in_progress_expiry"], values[":now_in_millis"])
+    own = ":claimant" in values and old["claimant"] == values[":claimant"]
     return _less(old["#expiry"], values[":now"]) or (in_progress and (ended or own))
 
 
