@@ -35,6 +35,8 @@ class Mismatch(NamedTuple):
     """The field's values in the event: several in an array, none if the event has no such field."""
     wanted: Sequence[Json]
     """The field's conditions in the pattern."""
+    matched: int
+    """The number of fields before it, which match."""
     matches_elsewhere: bool = False
     """Whether the field matches, but in another element of an array than the fields before it."""
 
@@ -73,10 +75,10 @@ class EventPattern:
         If the pattern has alternatives (`$or`), it is the one of which most fields match.
         """
         values = list(_values(event, "", {}, count()))
-        results = [_compare(alternative, values) for alternative in self._alternatives]
-        if any(mismatch is None for _, mismatch in results):
+        mismatches = [_compare(alternative, values) for alternative in self._alternatives]
+        if None in mismatches:
             return None
-        return max(results, key=lambda result: result[0])[1]
+        return max(filter(None, mismatches), key=lambda mismatch: mismatch.matched)
 
 
 # ---- The event ----
@@ -105,8 +107,8 @@ def _join(field: str, name: str) -> str:
     return f"{field}.{name}" if field else name
 
 
-def _compare(alternative: Alternative, values: Sequence[_Value]) -> tuple[int, Mismatch | None]:
-    """Return how many fields match, and the first one that does not.
+def _compare(alternative: Alternative, values: Sequence[_Value]) -> Mismatch | None:
+    """Return the first field that does not match, or None.
 
     Fields of objects in an array have to match in the same element.
     """
@@ -115,7 +117,7 @@ def _compare(alternative: Alternative, values: Sequence[_Value]) -> tuple[int, M
     chosen: set[frozenset[tuple[int, int]]] = {frozenset()}
     """The elements in which all fields so far match: an entry for each way to choose them."""
     for number, (field, conditions) in enumerate(alternative.items()):
-        mismatch = Mismatch(field, tuple(value.value for value in found[field]), conditions)
+        mismatch = Mismatch(field, tuple(value.value for value in found[field]), conditions, number)
         if not found[field] and any(condition == {"exists": False} for condition in conditions):
             continue
         matching = {
@@ -125,11 +127,11 @@ def _compare(alternative: Alternative, values: Sequence[_Value]) -> tuple[int, M
             if any(_matches(condition, value.value) for condition in conditions)
         }
         if not matching:
-            return number, mismatch
+            return mismatch
         chosen = {old | new for old in chosen for new in matching if _is_consistent(old | new)}
         if not chosen:
-            return number, mismatch._replace(matches_elsewhere=True)
-    return len(alternative), None
+            return mismatch._replace(matches_elsewhere=True)
+    return None
 
 
 def _is_consistent(elements: frozenset[tuple[int, int]]) -> bool:

@@ -42,7 +42,10 @@ def test_event_file_is_published(file: Path, invoked: dict[Path, Invoked], bus: 
     [
         ("batch.completed", "OnBatch"),
         ("batch.failed", "OnBatch, OnFailure"),
-        ("video.completed", "no subscriber"),
+        (
+            "video.completed",
+            "no subscriber (nearest: OnFailure, detail-type is video.completed, the rule wants *.failed)",
+        ),
     ],
 )
 def test_dev_prints_event_and_subscribers(

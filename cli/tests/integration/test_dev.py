@@ -181,6 +181,13 @@ def test_tampered_delivery_is_rejected_with_reason(dev: Dev, part: str) -> None:
     assert ("webhook-timestamp" if part == "timestamp" else "no active signing secret") in reason
 
 
+def test_dev_says_why_no_rule_matches(dev: Dev) -> None:
+    dev.send("video.completed")
+
+    nearest = dev.until(r"video.completed .*-> no subscriber \(nearest: (.*)\)")
+    assert re.fullmatch(r"On\w+, detail-type is video.completed, the rule wants .*", nearest)
+
+
 def test_dev_prints_line_for_other_request(dev: Dev) -> None:
     for method, path in (("GET", "/webhooks/openai"), ("POST", "/webhook")):
         requests.request(method, dev.url.replace("/webhooks/openai", path), timeout=10)
@@ -190,15 +197,16 @@ def test_dev_prints_line_for_other_request(dev: Dev) -> None:
 
 
 def test_event_without_id_has_one_line(dev: Dev) -> None:
-    body = b'{"type": "video.completed", "created_at": 1, "data": {"id": "x"}}'
+    body = b'{"type": "batch.expired", "created_at": 1, "data": {"id": "x"}}'
     headers = samples.headers(
         body, secret=samples.DEVELOPMENT_SECRET, timestamp=int(time.time()), webhook_id="wh_without"
     )
+    lines = dev.output.count("batch.expired ")
     requests.post(dev.url, data=body, headers=headers, timeout=10)
     dev.send("video.failed")
     dev.until(r"(video.failed)")
 
-    assert dev.output.count("video.completed") == 1
+    assert dev.output.count("batch.expired ") == lines + 1
 
 
 def test_taken_port_is_named(dev: Dev) -> None:
@@ -339,6 +347,16 @@ def test_own_stack_runs_next_to_another(own_stack: Path, tmp_path: Path) -> None
         # A process that ends is replaced.
         assert "ended with 7" in reached("batch.expired", "die")
         assert reached("batch.cancelled") == "OnBatch, Plain"
+
+
+def test_rule_that_eventbridge_refuses_is_refused(own_stack: Path) -> None:
+    own_stack.write_text(own_stack.read_text().replace("{ prefix: batch. }", "{ prefx: batch. }"))
+
+    result = CliRunner().invoke(app, ["dev", "--port=0", "--aws-port=0", f"--template={own_stack}"])
+
+    assert result.exit_code == 2
+    assert "unrecognized operator prefx" in result.output.replace("\n", " ")
+    assert "Plain" in result.output
 
 
 @pytest.mark.parametrize("parameter", ["Nothing=1", "PlainRole=1", "Reply", "=1"])

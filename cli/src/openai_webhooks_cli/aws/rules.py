@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.aws.stack import Stack
+from openai_webhooks_cli.event_pattern import EventPattern, InvalidPattern
 from openai_webhooks_cli.shell.errors import CannotRun
 from openai_webhooks_cli.shell.next_command import aws, openai_webhooks
 from openai_webhooks_cli.shell.printable import printable
@@ -146,6 +147,18 @@ def match(stack: Stack, rules: Sequence[Rule], envelopes: Iterable[Mapping[str, 
         results = list(threads.map(test, [(event, rule) for event in events for rule in rules]))
     columns = len(rules)
     return [results[row * columns : (row + 1) * columns] for row in range(len(events))]
+
+
+def mismatch(rule: Rule, event: Mapping[str, Any]) -> str:
+    """Return why a rule does not match an event, for people who see the event anyway.
+
+    EventBridge does not say why, so this is our own comparison.
+    """
+    try:
+        found = EventPattern(rule.pattern).mismatch(event)
+    except InvalidPattern:
+        found = None
+    return found.text(with_payload=True) if found else "EventBridge does not say why"
 
 
 def handled_types(stack: Stack, types: Iterable[str]) -> list[str]:

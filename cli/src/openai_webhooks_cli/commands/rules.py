@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from openai_webhooks import CATALOG
-from openai_webhooks_cli.aws.rules import Rule, envelope, match, match_types, read_rules
+from openai_webhooks_cli.aws.rules import Rule, envelope, match, match_types, mismatch, read_rules
 from openai_webhooks_cli.aws.stack import Stack
 from openai_webhooks_cli.commands.open_stack import open_stack
 from openai_webhooks_cli.openai_platform.endpoints import connect, of_url
@@ -42,7 +42,8 @@ def rules(
     """Show which rules on the bus match which event types.
 
     EventBridge compares the rules with sample events. No event is sent. With
-    --event, the exit status is 1 if no enabled rule matches.
+    --event, you see why each of the other rules does not match, and the exit
+    status is 1 if no enabled rule matches.
     """
     output = Output(as_json=as_json)
     given = _read_event(event) if event else None
@@ -56,6 +57,8 @@ def rules(
         else:
             matched = match_types(found, on_bus, _known_types(found))
     _print(output, matched)
+    if given:
+        _print_reasons(output, [rule for rule, matches in zip(on_bus, row, strict=True) if not matches], passed)
     if given and not any(rule.enabled for matching in matched.values() for rule in matching):
         raise Failed("No enabled rule matches the event, so it reaches no subscriber.")
     if not given:
@@ -77,6 +80,12 @@ def _print(output: Output, matched: Mapping[str, Sequence[Rule]]) -> None:
             output.line(f"    -> {rule.name}{'' if rule.enabled else ' (disabled)'}")
         if not matching:
             output.line("    -> no rule", "yellow")
+
+
+def _print_reasons(output: Output, others: Sequence[Rule], event: Mapping[str, Any]) -> None:
+    for rule in others:
+        reason = printable(mismatch(rule, event), 500)
+        output.item(f"{rule.name} does not match: {reason}", type="mismatch", rule=rule.name, reason=reason)
 
 
 def _print_unused(output: Output, on_bus: Sequence[Rule], matched: Mapping[str, Sequence[Rule]]) -> None:

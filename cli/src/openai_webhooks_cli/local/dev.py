@@ -3,6 +3,7 @@
 It also prints a line for each event that another receiver publishes to its bus.
 """
 
+import json
 import os
 import queue
 import sys
@@ -131,20 +132,24 @@ def _line(system: LocalSystem, happening: Happening) -> str:
     if isinstance(happening, AnsweredDelivery):
         result, event_type = f"{happening.status} {happening.outcome}", happening.event_type
         duration = f"{happening.seconds * 1000:.0f} ms"
-        reached = _reached(system, happening.eventbridge_id) if result == "200 published" else happening.reason
+        published = result == "200 published"
+        reached = _reached(system, happening.eventbridge_id, happening.body) if published else happening.reason
     elif system.http_api.has_published(happening["id"]):
         return ""
     else:
         # Another receiver published the event, for example a function in `sam local`.
         result, event_type, duration = "on the bus", happening["detail-type"], ""
-        reached = _reached(system, happening["id"])
+        reached = _reached(system, happening["id"], json.dumps(happening["detail"]))
     return f"{time.strftime('%H:%M:%S')}  {result:<21} {event_type:<32} {duration:>8}  {reached}".rstrip()
 
 
-def _reached(system: LocalSystem, eventbridge_id: str) -> str:
+def _reached(system: LocalSystem, eventbridge_id: str, body: str | bytes) -> str:
     system.subscribers.wait_until_idle()
     arrivals: list[Arrival] = system.subscribers.arrivals(eventbridge_id=eventbridge_id)
-    return f"-> {', '.join(map(str, arrivals)) or 'no subscriber'}"
+    if arrivals:
+        return f"-> {', '.join(map(str, arrivals))}"
+    nearest = system.nearest_subscriber(json.loads(body))
+    return f"-> no subscriber{f' (nearest: {nearest})' if nearest else ''}"
 
 
 def _print(console: Console, text: str) -> None:

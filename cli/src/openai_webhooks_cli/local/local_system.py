@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from moto.events.models import EventPattern
 from watchfiles import PythonFilter, watch
 
 from openai_webhooks_cli.dev_defaults import RECEIVER, SUBSCRIBER
+from openai_webhooks_cli.event_pattern import EventPattern, InvalidPattern
 from openai_webhooks_cli.local.function_pool import Function, FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.http_api import AnsweredDelivery, HttpApi
 from openai_webhooks_cli.local.moto_aws import MotoAws
@@ -134,7 +134,17 @@ class LocalSystem:
     def matching_subscribers(self, event: Mapping[str, Any]) -> list[str]:
         """Return the subscribers whose rules match the event, sorted."""
         on_bus = {"source": self._source, "detail-type": event["type"], "detail": event}
-        return sorted(name for name, pattern in self._rules if pattern.matches_event(on_bus))  # type: ignore[arg-type]  # moto's type for an event has more fields than its patterns read
+        return sorted(name for name, pattern in self._rules if pattern.matches(on_bus))
+
+    def nearest_subscriber(self, event: Mapping[str, Any]) -> str:
+        """Return the subscriber whose rule comes nearest to matching the event, and why it does not match."""
+        on_bus = {"source": self._source, "detail-type": event["type"], "detail": event}
+        mismatches = [(name, pattern.mismatch(on_bus)) for name, pattern in self._rules]
+        found = [
+            (mismatch.matched, name, mismatch.text(with_payload=False)) for name, mismatch in mismatches if mismatch
+        ]
+        _, name, reason = max(found, default=(0, "", ""))
+        return f"{name}, {reason}" if name else ""
 
     def arrivals_logged(self) -> int:
         """Return the number of events that the bus has logged."""
@@ -179,6 +189,11 @@ class LocalSystem:
         is_default = template.resolve() == SUBSCRIBER
         name = "openai-webhooks-subscriber" if is_default else template.resolve().parent.name
         stack = self.aws.deploy(template, name, prefix="" if is_default else f"{name}-", parameters=self._parameters)
+        for rule in self.aws.client("events").list_rules(EventBusName=self.bus)["Rules"]:
+            try:
+                EventPattern(rule["EventPattern"])
+            except InvalidPattern as error:
+                raise TemplateError(f"{template}: EventBridge refuses the rule {rule['Name']}: {error}.") from None
         self._declared |= stack.parameters
         if stack.workflows:
             from openai_webhooks_cli.local import workflows  # noqa: PLC0415  # see its docstring
@@ -224,7 +239,7 @@ class LocalSystem:
             str(pool.function.inbox).rpartition("/")[2]: pool.function.short_name for pool in self.subscribers.pools
         }
         return [
-            (names[queue], EventPattern.load(rule["EventPattern"]))
+            (names[queue], EventPattern(rule["EventPattern"]))
             for rule in events.list_rules(EventBusName=self.bus)["Rules"]
             for target in events.list_targets_by_rule(Rule=rule["Name"], EventBusName=self.bus)["Targets"]
             if (queue := target["Arn"].split(":")[-1]) in names

@@ -110,6 +110,14 @@ def test_event_without_enabled_rule_fails(receiver: DeployedReceiver, tmp_path: 
     assert names == []
 
 
+def test_rules_that_do_not_match_have_reason(receiver: DeployedReceiver) -> None:
+    records = rules(receiver, f"--event={ROOT / 'events/batch.completed.json'}")
+
+    [other] = [record for record in records if record["type"] == "mismatch"]
+    assert function(other["rule"]) == "OnFailure"
+    assert other["reason"].startswith("detail-type is batch.completed, the rule wants ")
+
+
 @pytest.mark.parametrize(
     "content",
     ["", "[]", "{}", "no JSON", '{"type": 1}', '{"detail": {}, "type": "a"}', '{"isBase64Encoded": true, "body": "?"}'],
