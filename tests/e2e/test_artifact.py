@@ -83,7 +83,7 @@ def test_delivery_is_published_once(
 
 
 def test_forgery_is_not_published(invoke: Invoke, sender: ReceiverInstance, stack: MotoStack) -> None:
-    assert invoke(sender.delivery(secret=OTHER_SECRET)) == (401, {"error": "Unverified"})
+    assert invoke(sender.delivery(secret=OTHER_SECRET)) == (401, {"error": "SignatureMismatch"})
     assert stack.arrived() == []
 
 

@@ -44,7 +44,7 @@ def test_event_file_is_published(file: Path, invoked: dict[Path, Invoked], bus: 
         ("batch.failed", "OnBatch, OnFailure"),
         (
             "video.completed",
-            "no subscriber (nearest: OnFailure, detail-type is video.completed, the rule wants *.failed)",
+            'no subscriber (nearest: OnFailure, detail-type is video.completed, the rule wants {"suffix": ".failed"})',
         ),
     ],
 )

@@ -18,6 +18,7 @@ from tests.support.templates import receiver_environment
 
 PUBLISHED: Final = (200, {"outcome": "published"})
 UNVERIFIED: Final = (401, {"error": "Unverified"})
+MISMATCH: Final = (401, {"error": "SignatureMismatch"})
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +49,13 @@ def test_sent_event_appears_in_dev(url: str, dev: Dev) -> None:
 
 @pytest.mark.parametrize("part", ["signature", "timestamp", "body"])
 def test_tampered_event_is_rejected(url: str, part: str) -> None:
-    assert send("batch.completed", "--url", url, "--tamper", part).startswith('401 {"error": "Unverified"}')
+    assert send("batch.completed", "--url", url, "--tamper", part).startswith('401 {"error": "SignatureMismatch"}')
 
 
 def test_forgery_is_not_published(url: str, bus: Bus) -> None:
     forged = new_delivery("batch.completed", secret=samples.new_secret())
 
-    assert forged.post(url) == UNVERIFIED
+    assert forged.post(url) == MISMATCH
     assert bus.received(forged.event["id"]) == []
 
 
