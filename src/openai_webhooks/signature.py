@@ -110,7 +110,8 @@ def decode_named_secret(secret: str) -> tuple[str, bytes]:
     name, separator, value = secret.strip().partition("=whsec_")
     if not separator:
         return "", decode_secret(secret)
-    if not _NAME.fullmatch(name):
+    # A secret before the equals sign is no name, which the receiver would log and publish.
+    if name.startswith("whsec_") or not _NAME.fullmatch(name):
         raise InvalidSecret("the name before `=whsec_` is not 1 to 64 letters, digits, dots, dashes or underscores")
     return name, decode_secret(f"whsec_{value}")
 

@@ -55,7 +55,7 @@ class EventBus:
     def publish(self, entry: "PutEventsRequestEntryTypeDef") -> str:
         """Put the entry on the bus and return EventBridge's id for it.
 
-        Raises Malformed or TooLarge if EventBridge will never take the entry, and otherwise PublishFailed.
+        Raises Malformed or TooLarge if EventBridge can never accept the entry, and otherwise PublishFailed.
         """
         try:
             result = self._eventbridge.put_events(Entries=[entry])["Entries"][0]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from openai_webhooks import parse_body, parse_signature
+from openai_webhooks import Signature, parse_body, parse_signature
 from receiver.bus import EventBus
 from receiver.deduplication import Deduplicator
 from receiver.rejections import SignatureMismatch
@@ -51,14 +51,16 @@ class Receiver:
         """Return the webhook id of an authentic delivery, and the endpoint whose key proves it."""
         # The headers come first: a forged request with malformed or old headers causes no call to AWS.
         signature = parse_signature(headers, now=now, tolerance=self._tolerance)
-
-        def signer(keys: Iterable[SigningKey]) -> SigningKey | None:
-            return next((key for key in keys if signature.matches(body, [key.key])), None)
-
+        signer = _signer(signature, body, self._signing_keys.load(now))
         # The secret may have been rotated since it was read.
-        found = signer(self._signing_keys.load(now)) or signer(self._signing_keys.refresh(now))
-        if not found:
+        signer = signer or _signer(signature, body, self._signing_keys.refresh(now))
+        if not signer:
             raise SignatureMismatch("no active signing secret matches webhook-signature")
-        if found.endpoint:
-            self._telemetry.annotate(endpoint=found.endpoint)
-        return signature.webhook_id, found.endpoint
+        if signer.endpoint:
+            self._telemetry.annotate(endpoint=signer.endpoint)
+        return signature.webhook_id, signer.endpoint
+
+
+def _signer(signature: Signature, body: bytes, keys: Iterable[SigningKey]) -> SigningKey | None:
+    """Return the key that signed the body, if it is one of `keys`."""
+    return next((key for key in keys if signature.matches(body, [key.key])), None)

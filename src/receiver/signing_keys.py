@@ -97,8 +97,9 @@ class SigningKeys:
             self._current = self._read("AWSCURRENT")
         except InvalidSecret as error:
             self._problem = (
-                f"{error}. Store the endpoint's signing secret, which this command reads from its input: aws "
-                f"secretsmanager put-secret-value --secret-id {self._secret_id} --secret-string file:///dev/stdin"
+                f"{error}. To store the endpoint's signing secret, run this, paste the secret, then press Enter and "
+                f"Ctrl-D: aws secretsmanager put-secret-value --region {self._client.meta.region_name} "
+                f"--secret-id {self._secret_id} --secret-string file:///dev/stdin"
             )
         except AwsError as error:
             self._problem = (

@@ -144,7 +144,7 @@ _PUBLISH_FAILED: list[tuple[str, str, Meets]] = [
     ),
 ]
 
-_STORE: Final = f"aws secretsmanager put-secret-value --secret-id {SECRET_ARN}"
+_STORE: Final = f"aws secretsmanager put-secret-value --region us-east-1 --secret-id {SECRET_ARN}"
 _CHECK: Final = f"allows secretsmanager:GetSecretValue on {SECRET_ARN}"
 
 _NOT_CONFIGURED: list[tuple[str, str, Meets]] = [

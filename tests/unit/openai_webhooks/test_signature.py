@@ -129,13 +129,13 @@ def test_secret_decodes_to_its_key(secret: str, key: bytes) -> None:
     assert decode_secret(secret) == key
 
 
-@pytest.mark.parametrize("name", ["", "a", "x" * 64, "Project-A_1.prod", "whsec_"])
+@pytest.mark.parametrize("name", ["", "a", "x" * 64, "Project-A_1.prod"])
 def test_secret_can_have_a_name(name: str) -> None:
     text = f" {name}={BATCH.secret}\n" if name else BATCH.secret
     assert decode_named_secret(text) == (name, bytes(range(32)))
 
 
-@pytest.mark.parametrize("name", [" ", "x" * 65, "a/b", "a b", "a=b", "é", "a\n"])
+@pytest.mark.parametrize("name", [" ", "whsec_AAAA", "x" * 65, "a/b", "a b", "a=b", "é", "a\n"])
 def test_malformed_name_is_rejected_but_not_shown(name: str) -> None:
     with pytest.raises(InvalidSecret, match="the name") as caught:
         decode_named_secret(f"{name}={BATCH.secret}")

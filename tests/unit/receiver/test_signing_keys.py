@@ -235,7 +235,7 @@ class TestNoKey:
         vault.stages["AWSCURRENT"] = value
         with pytest.raises(NotConfigured, match=problem) as raised:
             vault.keys.load(NOW)
-        command = f"aws secretsmanager put-secret-value --secret-id {SECRET_ID} --secret-string file:///dev/stdin"
+        command = f"put-secret-value --region us-east-1 --secret-id {SECRET_ID} --secret-string file:///dev/stdin"
         assert str(raised.value).endswith(command)
         assert "canary" not in str(raised.value)
         assert vault.failures == []

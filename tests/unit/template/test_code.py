@@ -110,7 +110,7 @@ def test_every_alarm_notifies(parameters: dict[str, str], notified: list[str]) -
 
 
 def test_refusals_are_counted_by_webhook_id() -> None:
-    """A refusal that is missing here raises no alarm."""
+    """A refusal that is missing here raises no alarm. A copy of a delivery that is being published is no loss."""
     [rule] = RECEIVER.defaults.of("CloudWatch::InsightRule").values()
     body = json.loads(RECEIVER.defaults.value(rule["RuleBody"]))
     present, outcomes = body["Contribution"]["Filters"]
@@ -119,7 +119,7 @@ def test_refusals_are_counted_by_webhook_id() -> None:
     assert body["Contribution"]["Keys"] == ["$.webhook_id"]
     assert present == {"Match": "$.webhook_id", "IsPresent": True}
     assert outcomes["Match"] == "$.outcome"
-    assert sorted(outcomes["In"]) == sorted(rejection.outcome for rejection in REJECTIONS.values())
+    assert sorted(outcomes["In"]) == sorted({rejection.outcome for rejection in REJECTIONS.values()} - {"InProgress"})
 
 
 @pytest.mark.parametrize("bus", ["", "team", "default"])

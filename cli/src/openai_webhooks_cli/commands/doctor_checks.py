@@ -240,7 +240,8 @@ def _dead_letters(visit: Visit) -> Iterator[Finding]:
     for queue in queues:
         # Another account has its own alarms.
         if queue.arn.split(":")[4] == visit.stack.account and not is_watched(visit.stack, queue.name):
-            text = f"No alarm that notifies somebody watches {queue.name}."
+            first = "" if visit.stack.outputs.get("AlarmTopicArn") else " First, set AlarmEmail or AlarmTopicArn."
+            text = f"No alarm that notifies somebody watches {queue.name}.{first}"
             yield Finding(text, "W_NO_ALARM", _watch(visit.stack, queue.name))
 
 
@@ -252,8 +253,9 @@ def _watch(stack: Stack, queue: str) -> str:
     metric = ("--namespace", "AWS/SQS", "--metric-name", "ApproximateNumberOfMessagesVisible")
     alarm = ("--dimensions", f"Name=QueueName,Value={queue}", "--statistic", "Maximum", "--period", "300")
     fires = ("--evaluation-periods", "1", "--threshold", "0", "--comparison-operator", "GreaterThanThreshold")
+    otherwise = ("--treat-missing-data", "notBreaching")
     name = ("--alarm-name", f"{queue}-not-empty", "--alarm-actions", topic)
-    return aws("cloudwatch", "put-metric-alarm", *name, *metric, *alarm, *fires, region=stack.region)
+    return aws("cloudwatch", "put-metric-alarm", *name, *metric, *alarm, *fires, *otherwise, region=stack.region)
 
 
 def _deliveries(visit: Visit) -> Iterator[Finding]:
@@ -313,9 +315,9 @@ def _log(visit: Visit) -> Iterator[Finding]:
 
 def _alarms(visit: Visit) -> Iterator[Finding]:
     alarms = read_alarms(visit.stack)
-    if not alarms and visit.stack.parameters.get("Alarms") == "disabled":
+    if visit.stack.parameters.get("Alarms") == "disabled":
         deploy = make("deploy", "--parameter-overrides", "Alarms=enabled")
-        yield Finding("Alarms=disabled, so events can be lost without a word.", "W_ALARMS_OFF", deploy)
+        yield Finding("Alarms=disabled, so nobody is notified when events are lost.", "W_ALARMS_OFF", deploy)
         return
     if not alarms:
         raise NotChecked("this AWS has no alarms")

@@ -219,7 +219,9 @@ def rotate(
     found = open_stack(output, stack, profile, region, endpoint_url)
     endpoint = _find(api, found, endpoint_id)
     secret = SigningSecret(found)
-    kept = endpoint_secret.others(values(secret.read()), endpoint, keep=keep_secret, replace=replace_secret)
+    kept, secret_name = endpoint_secret.others(
+        values(secret.read()), endpoint, keep=keep_secret, replace=replace_secret
+    )
     if dry_run:
         text = (
             f"Would make a new secret for {endpoint.id}. The old one {'ends at once' if leaked else 'stays valid'}. "
@@ -240,6 +242,7 @@ def rotate(
         lost = f"Stopped early: the new secret may be lost. Rotate again now: {again}"
         with stop.unfinished(lambda: lost), output.progress("Rotating the signing secret"):
             endpoint, new = api.rotate(endpoint.id, keep_old=not leaked)
+            new = f"{secret_name}={new}" if secret_name else new
             endpoint_secret.store_or_save(secret, "\n".join([*kept, new]), found)
             if leaked:
                 endpoint_secret.push_out_old(secret, "\n".join([*kept, new]))

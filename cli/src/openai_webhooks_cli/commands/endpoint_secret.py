@@ -6,6 +6,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from openai_webhooks import decode_named_secret
 from openai_webhooks_cli.aws.signing_secret import SigningSecret, matches_hint, values
 from openai_webhooks_cli.aws.stack import Stack
 from openai_webhooks_cli.openai_platform.endpoints import Endpoint, OpenAIApi
@@ -16,15 +17,19 @@ from openai_webhooks_cli.shell.output import Output
 _OLD_SECRET_LIFETIME = timedelta(hours=24)
 
 
-def others(stored: list[str], endpoint: Endpoint, *, keep: bool, replace: bool) -> list[str]:
-    """Return the stored secrets of other endpoints. Raises CannotRun if the endpoint's own secret is not clear."""
-    if keep or replace:
-        return stored if keep else []
+def others(stored: list[str], endpoint: Endpoint, *, keep: bool, replace: bool) -> tuple[list[str], str]:
+    """Return the stored secrets of other endpoints, and the name of the endpoint's own secret.
+
+    Raises CannotRun if the endpoint's own secret is not clear.
+    """
     fits = [matches_hint(value, endpoint.secret_hint) for value in stored]
-    if fits in ([], [None]):
-        return []
-    if fits.count(True) == 1:
-        return [value for value, fit in zip(stored, fits, strict=True) if not fit]
+    # A single secret is the endpoint's own, unless OpenAI's hint says otherwise.
+    own = stored if fits == [None] else [value for value, fit in zip(stored, fits, strict=True) if fit]
+    name = decode_named_secret(own[0])[0] if len(own) == 1 else ""
+    if keep or replace:
+        return (stored if keep else []), name
+    if not stored or len(own) == 1:
+        return [value for value in stored if value not in own], name
     raise CannotRun(
         f"{len(stored)} signing secrets are stored, and OpenAI's hint does not tell which one {endpoint.id} has. To "
         f"store only the new one, pass --replace-secret. To keep all: {_rotate('--keep-secret')}"

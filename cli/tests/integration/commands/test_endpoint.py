@@ -513,9 +513,14 @@ def test_rotate_replaces_only_the_endpoints_secret(
     run("rotate", "--no-test")
     assert receiver.secret() == f"{other}\n{openai.secrets[connected][0]}"
 
+    # The new secret has the name of the old one.
+    store(receiver, f"other={other} project-a={openai.secrets[connected][0]}")
+    run("rotate", "--no-test")
+    assert receiver.secret() == f"other={other}\nproject-a={openai.secrets[connected][0]}"
+
     store(receiver, other)
     run("rotate", status=2)
-    assert openai.actions.count("rotate") == 1
+    assert openai.actions.count("rotate") == 2
 
     # A secret that is lost is no secret of another endpoint.
     store(receiver, PLACEHOLDER)
