@@ -4,13 +4,24 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from openai_webhooks_cli.local.dev_page import DevPage
 from openai_webhooks_cli.local.http_api import AnsweredDelivery
 from openai_webhooks_cli.local.subscribers import Arrival
 
 EVENT: dict[str, Any] = {"id": "eb-1", "detail-type": "batch.failed", "detail": {"id": "evt_1"}}
+SUBSCRIBERS = [
+    {"name": "OnBatch", "ok": True, "result": "null", "duration_ms": 100.0, "log": []},
+    {"name": "OnFailure", "ok": False, "result": "KeyError", "duration_ms": 100.0, "log": ["line"]},
+]
 
 Step = Callable[[DevPage], None]
+
+
+@pytest.fixture
+def page() -> DevPage:
+    return DevPage("http://127.0.0.1/", "whsec_")
 
 
 def answer(page: DevPage, outcome: str = "published") -> None:
@@ -18,52 +29,37 @@ def answer(page: DevPage, outcome: str = "published") -> None:
     page.answered(AnsweredDelivery("batch.failed", "evt_1", headers, b"{}", 200, outcome, "", "eb-1", 0.1, ()))
 
 
-def publish(page: DevPage) -> None:
-    page.published(EVENT, elsewhere=False)
+STEPS: dict[str, Step] = {
+    "answer": answer,
+    "publish": lambda page: page.published(EVENT, elsewhere=False),
+    "succeed": lambda page: page.arrived(Arrival("OnBatch", EVENT, "", None, 0.1, ())),
+    "fail": lambda page: page.arrived(Arrival("OnFailure", EVENT, "KeyError", None, 0.1, ("line",))),
+}
 
 
-def arrive(page: DevPage, name: str) -> None:
-    page.arrived(Arrival(name, EVENT, "", None, 0.1, ()))
-
-
-STEPS: list[Step] = [
-    answer,
-    publish,
-    lambda page: arrive(page, "OnBatch"),
-    lambda page: arrive(page, "OnFailure"),
-]
-
-
-def test_delivery_is_one_record_in_any_order() -> None:
-    for order in itertools.permutations(STEPS):
-        page = DevPage("http://127.0.0.1/", "whsec_")
-        for step in order:
-            step(page)
-
-        case = [STEPS.index(step) for step in order]
-        [(_, record)] = page.feed.changes_since(0)
-        assert (record["bus_event"], record["status"]) == (EVENT, 200), case
-        assert {subscriber["name"] for subscriber in record["subscribers"]} == {"OnBatch", "OnFailure"}, case
-
-
-def test_event_from_elsewhere_is_one_record() -> None:
-    page = DevPage("http://127.0.0.1/", "whsec_")
-    arrive(page, "OnBatch")
-    page.published(EVENT, elsewhere=True)
-    arrive(page, "OnFailure")
+@pytest.mark.parametrize("order", list(itertools.permutations(STEPS)), ids=", ".join)
+def test_delivery_is_one_record_in_any_order(page: DevPage, order: tuple[str, ...]) -> None:
+    for step in order:
+        STEPS[step](page)
 
     [(_, record)] = page.feed.changes_since(0)
-    assert record["kind"] == "event"
-    assert len(record["subscribers"]) == 2
+    assert (record["kind"], record["bus_event"], record["status"]) == ("delivery", EVENT, 200)
+    assert sorted(record["subscribers"], key=lambda subscriber: str(subscriber["name"])) == SUBSCRIBERS
 
 
-def test_duplicate_is_record_of_its_own() -> None:
-    page = DevPage("http://127.0.0.1/", "whsec_")
+def test_event_from_elsewhere_is_one_record(page: DevPage) -> None:
+    STEPS["succeed"](page)
+    page.published(EVENT, elsewhere=True)
+    STEPS["fail"](page)
+
+    [(_, record)] = page.feed.changes_since(0)
+    assert (record["kind"], record["event_type"], record["subscribers"]) == ("event", "batch.failed", SUBSCRIBERS)
+
+
+def test_duplicate_is_record_of_its_own(page: DevPage) -> None:
     answer(page)
     answer(page, "duplicate")
-    arrive(page, "OnBatch")
+    STEPS["succeed"](page)
 
-    first, second = page.feed.changes_since(0)
-    records = {record["outcome"]: record for _, record in (first, second)}
-    assert len(records["published"]["subscribers"]) == 1
-    assert "subscribers" not in records["duplicate"]
+    subscribers = {record["outcome"]: record.get("subscribers") for _, record in page.feed.changes_since(0)}
+    assert subscribers == {"duplicate": None, "published": SUBSCRIBERS[:1]}
