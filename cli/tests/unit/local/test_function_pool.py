@@ -1,7 +1,7 @@
 """Functions in processes of their own: what they get, and what is said when they fail."""
 
 import os
-import signal
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -44,17 +44,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start a function with some code. It is closed after the test."""
     pools: list[FunctionPool] = []
 
-    def start(code: str = CODE, *, timeout: int = 9, handler: str = "module.handler") -> FunctionPool:
+    def start(code: str = CODE, *, timeout: int = 9) -> FunctionPool:
         (tmp_path / "module.py").write_text(code)
-        function = Function(
-            name="SampleFunction",
-            code=tmp_path,
-            handler=handler,
-            timeout=timeout,
-            memory=128,
-            environment={"AWS_REGION": "us-east-1"},
-            inbox=None,
-        )
+        environment = {"AWS_REGION": "us-east-1"}
+        function = Function("SampleFunction", tmp_path, "module.handler", timeout, 128, environment, inbox=None)
         pools.append(FunctionPool(function, logs=tmp_path))
         return pools[-1]
 
@@ -69,36 +62,24 @@ def failure(pool: FunctionPool, event: object) -> FunctionFailed:
     return caught.value
 
 
-def test_function_gets_event_environment_and_context(start: Start) -> None:
-    answer, _ = start().invoke(7)
+def test_function_gets_event_environment_and_context(start: Start, tmp_path: Path) -> None:
+    pool = start()
+    answer, log = pool.invoke(7)
 
-    assert (answer["event"], answer["name"]) == (7, "SampleFunction")
+    assert (answer["event"], answer["name"], log) == (7, "SampleFunction", ["handling 7"])
     # Python adds LC_CTYPE where the machine has no other UTF-8 locale.
     assert answer["environment"].keys() - {"LC_CTYPE"} == {"AWS_REGION"}
     assert 0 < answer["time"] <= 9000
-
-
-def test_output_is_in_invocation_and_in_file(start: Start, tmp_path: Path) -> None:
-    pool = start()
-    pool.invoke(7)
-
     assert pool.invoke(8).log == ["handling 8"]
     assert (tmp_path / "SampleFunction-1.log").read_text() == "handling 7\nhandling 8\n"
-
-
-def test_exception_has_type_message_place_and_traceback(start: Start) -> None:
-    pool = start()
-    error = failure(pool, "x")
-
-    assert str(error) == "TypeError: unsupported operand type(s) for /: 'str' and 'int' (module.py:15)"
-    assert '"event": event / 1,' in error.details
-    assert any("Traceback" in line for line in error.log)
-    assert pool.invoke(1).result["event"] == 1
 
 
 @pytest.mark.parametrize(
     ("event", "reason"),
     [
+        pytest.param(
+            "x", "TypeError: unsupported operand type(s) for /: 'str' and 'int' (module.py:15)", id="exception"
+        ),
         pytest.param("object", "TypeError: ", id="result that is not JSON"),
         pytest.param("die", "its process ended with 3: handling die", id="process that ends"),
         pytest.param("hang", "Task timed out after 1 s", id="time-out"),
@@ -109,6 +90,7 @@ def test_failure_has_reason_and_next_event_is_handled(start: Start, event: str, 
     error = failure(pool, event)
 
     assert str(error).startswith(reason)
+    assert ('"event": event / 1,' in error.details) == (event == "x")
     assert f"handling {event}" in "".join(error.log)
     assert pool.invoke(1).result["event"] == 1
 
@@ -118,7 +100,6 @@ def test_failure_has_reason_and_next_event_is_handled(start: Start, event: str, 
     [
         pytest.param("import nothing", "ModuleNotFoundError: No module named 'nothing' (module.py:1)", id="import"),
         pytest.param("\ndef handler(:", "SyntaxError: invalid syntax (module.py, line 2) (module.py:2)", id="syntax"),
-        pytest.param("x = 1 / 0", "ZeroDivisionError: division by zero (module.py:1)", id="exception"),
         pytest.param("x = 1", "AttributeError: module 'module' has no attribute 'handler'", id="no handler"),
         pytest.param("raise SystemExit(2)", "SystemExit: 2 (module.py:1)", id="exit"),
         pytest.param("import os; os._exit(4)", "its process ended with 4", id="death"),
@@ -127,9 +108,8 @@ def test_failure_has_reason_and_next_event_is_handled(start: Start, event: str, 
 def test_function_that_cannot_start_says_why(start: Start, code: str, reason: str) -> None:
     pool = start(code)
 
-    with pytest.raises(FunctionFailed) as caught:
+    with pytest.raises(FunctionFailed, match=f"^{re.escape(reason)}$"):
         pool.wait_until_ready()
-    assert str(caught.value) == reason
     assert str(failure(pool, 1)) == reason
 
 
@@ -145,8 +125,7 @@ def test_restart_uses_saved_code(start: Start, tmp_path: Path, code: str) -> Non
     assert pool.invoke(None).result == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-def test_function_ends_with_its_parent(tmp_path: Path, number: signal.Signals) -> None:
+def test_function_ends_with_its_parent(tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text(CODE)
     code = (
         "import sys; from pathlib import Path; from openai_webhooks_cli.local.function_pool import *; "
@@ -158,7 +137,7 @@ def test_function_ends_with_its_parent(tmp_path: Path, number: signal.Signals) -
         assert parent.stdout
         child = int(parent.stdout.readline())
         wait_until(lambda: "hang" in (tmp_path / "F-1.log").read_text(), "a busy function")
-        parent.send_signal(number)
+        parent.kill()
 
     wait_until(lambda: not is_running(child), "the end of the function's process", seconds=5)
 
