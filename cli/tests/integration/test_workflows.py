@@ -77,10 +77,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     (folder / "code/work.py").write_text(CODE)
     (folder / "fail.asl.json").write_text(json.dumps(FAIL))
     (folder / "template.yaml").write_text(TEMPLATE)
-    logs = tmp_path_factory.mktemp("logs")
     with LocalSystem(
         secret=samples.new_secret(),
-        logs=logs,
+        logs=tmp_path_factory.mktemp("logs"),
         templates=[folder / "template.yaml"],
         on_problem=problems.append,
         on_workflow_end=ends.append,
@@ -92,6 +91,7 @@ def test_workflow_calls_function(running: Running) -> None:
     executions = [running.execute("Double", {"value": value}) for value in (1, 2)]
 
     assert [json.loads(execution["output"]) for execution in executions] == [{"value": 2}, {"value": 4}]
+    wait_for_end(running, r'own.*-Double SUCCEEDED  {"value":4}')
 
 
 def test_error_of_function_fails_execution(running: Running) -> None:
@@ -100,6 +100,12 @@ def test_error_of_function_fails_execution(running: Running) -> None:
     assert (execution["status"], execution["error"]) == ("FAILED", "KeyError")
     assert "planted" in json.loads(execution["cause"])["errorMessage"]
     assert any(problem.startswith("Fail failed: KeyError") for problem in running.problems)
+    wait_for_end(running, r"own.*-Fail FAILED  KeyError: .*")
+
+
+def wait_for_end(running: Running, line: str) -> None:
+    """Wait until an end is reported. An execution can be described as ended before."""
+    wait_until(lambda: [end for end in running.ends if re.fullmatch(line, end)], line)
 
 
 def test_what_does_not_run_is_named(running: Running) -> None:
@@ -108,12 +114,3 @@ def test_what_does_not_run_is_named(running: Running) -> None:
     assert "Broken does not run here" in problems
     assert "IdleFunction (nothing invokes it)" in problems
     assert "DoubleFunction" not in problems
-
-
-def test_ends_of_executions_are_reported(running: Running) -> None:
-    running.execute("Double", {"value": 1_001})
-    running.execute("Fail", {})
-
-    for line in (r'own.*-Double SUCCEEDED  {"value":2002}', r"own.*-Fail FAILED  KeyError: .*"):
-        # An execution can be described as ended before its end is reported.
-        wait_until(lambda: [end for end in running.ends if re.fullmatch(line, end)], line)  # noqa: B023  # called at once

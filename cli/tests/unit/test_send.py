@@ -14,7 +14,6 @@ import trustme
 from typer.testing import CliRunner, Result
 
 from cli.tests.support.local_server import LocalServer, local_server
-from openai_webhooks import CATALOG
 from openai_webhooks_cli import main
 
 
@@ -25,53 +24,39 @@ def receiver() -> Iterator[LocalServer]:
 
 
 @pytest.mark.parametrize(
-    ("event_type", "assignment", "field", "value"),
+    ("assignments", "data"),
     [
-        pytest.param("batch.failed", "id=batch_7", "id", "batch_7", id="text"),
-        pytest.param("batch.failed", "id=7", "id", "7", id="text that looks like JSON"),
-        pytest.param("batch.failed", "id=a:=b=c", "id", "a:=b=c", id="text with separators"),
-        pytest.param("batch.failed", "id=", "id", "", id="empty text"),
-        pytest.param("batch.failed", "id:=7", "id", 7, id="number"),
-        pytest.param("batch.failed", "id:=null", "id", None, id="null"),
-        pytest.param("realtime.call.incoming", "sip_headers:=[]", "sip_headers", [], id="list"),
-        pytest.param(
-            "agent.session.action_required",
-            "required_action.type=function_call",
-            "required_action",
-            {"type": "function_call"},
-            id="field of an object",
-        ),
-        pytest.param("batch.failed", "a.b:=true", "a", {"b": True}, id="field of a new object"),
+        pytest.param(["id=batch_7"], {"id": "batch_7"}, id="text"),
+        pytest.param(["id=7"], {"id": "7"}, id="text that looks like JSON"),
+        pytest.param(["id=a:=b=c"], {"id": "a:=b=c"}, id="text with separators"),
+        pytest.param(["id="], {"id": ""}, id="empty text"),
+        pytest.param(["id:=7"], {"id": 7}, id="number"),
+        pytest.param(["id:=null"], {"id": None}, id="null"),
+        pytest.param(["id:=[]"], {"id": []}, id="list"),
+        pytest.param(["a.b:=true", "a.c=2", "id=3"], {"a": {"b": True, "c": "2"}, "id": "3"}, id="new object"),
+        pytest.param(["id:={}", "id.x=1"], {"id": {"x": "1"}}, id="field of an object"),
     ],
 )
-def test_data_sets_field(event_type: str, assignment: str, field: str, value: object, receiver: LocalServer) -> None:
-    assert _send(receiver, f"--data={assignment}", event_type=event_type).exit_code == 0
-    assert _data(receiver)[field] == value
+def test_data_sets_fields(assignments: list[str], data: dict[str, Any], receiver: LocalServer) -> None:
+    result = _send(receiver, "--id=wh_1", *[f"--data={assignment}" for assignment in assignments])
+
+    assert result.exit_code == 0
+    assert receiver.requests[0].headers["webhook-id"] == "wh_1"
+    assert _data(receiver) == data
 
 
-def test_data_sets_several_fields(receiver: LocalServer) -> None:
-    _send(receiver, "--data=a.b=1", "--data=a.c=2", "--data=id=3", event_type="orchestra.tuned")
-
-    assert _data(receiver) == {"a": {"b": "1", "c": "2"}, "id": "3"}
-
-
-def test_known_types_need_no_warning(receiver: LocalServer) -> None:
-    assert not any(_send(receiver, event_type=event_type).stderr for event_type in CATALOG)
-
-
-@pytest.mark.parametrize(("event_type", "field"), [("batch.failed", "it"), ("orchestra.tuned", "strings")])
-def test_unknown_field_or_type_is_sent_with_warning(receiver: LocalServer, event_type: str, field: str) -> None:
+@pytest.mark.parametrize(
+    ("event_type", "field", "warnings"),
+    [("batch.failed", "id", 0), ("batch.failed", "it", 1), ("orchestra.tuned", "strings", 1)],
+)
+def test_unknown_field_or_type_is_sent_with_warning(
+    receiver: LocalServer, event_type: str, field: str, warnings: int
+) -> None:
     result = _send(receiver, f"--data={field}:=4", event_type=event_type)
 
     assert result.exit_code == 0
-    assert len(result.stderr.splitlines()) == 1
+    assert len(result.stderr.splitlines()) == warnings
     assert _data(receiver)[field] == 4
-
-
-def test_id_is_kept(receiver: LocalServer) -> None:
-    _send(receiver, "--id=wh_1")
-
-    assert receiver.requests[0].headers["webhook-id"] == "wh_1"
 
 
 @pytest.mark.parametrize(
@@ -90,11 +75,9 @@ def test_id_is_kept(receiver: LocalServer) -> None:
         pytest.param(['--data=id:="\\ud800"'], "--data", id="half a surrogate pair"),
         pytest.param(["--id="], "--id", id="empty id"),
         pytest.param(["--id=wh_1\r\nx: y"], "--id", id="line break in the id"),
-        pytest.param(["--id=wh_é"], "--id", id="id with an accent"),
         pytest.param(["--url=127.0.0.1:8787"], "--url", id="no scheme"),
         pytest.param(["--url=ftp://127.0.0.1/"], "--url", id="other scheme"),
         pytest.param(["--url=http://"], "--url", id="no host"),
-        pytest.param(["--url=http://127.0.0.1:x/"], "--url", id="port is no number"),
         pytest.param(["--url=http://127.0.0.1:0/"], "--url", id="port 0"),
         pytest.param(["--url=http://[::1/"], "--url", id="half an address"),
         pytest.param(["--url=http://.example/"], "--url", id="empty label"),
@@ -139,9 +122,8 @@ def test_each_fault_has_its_own_message(receiver: LocalServer, monkeypatch: pyte
 
 
 def test_password_in_url_is_not_shown() -> None:
-    result = CliRunner().invoke(
-        main.app, ["send", "batch.failed", "--url", f"http://user:hunter2@127.0.0.1:{_closed_port()}"]
-    )
+    url = f"http://user:hunter2@127.0.0.1:{_closed_port()}"
+    result = CliRunner().invoke(main.app, ["send", "batch.failed", "--url", url])
 
     assert result.exit_code == 2
     assert "hunter2" not in result.output

@@ -31,8 +31,11 @@ Resources:
 """
 
 
+PlanOf = Callable[..., sam_template.Plan]
+
+
 @pytest.fixture
-def plan_of(tmp_path: Path) -> Callable[..., sam_template.Plan]:
+def plan_of(tmp_path: Path) -> PlanOf:
     (tmp_path / "code").mkdir()
 
     def plan_of(template: str, prefix: str = "") -> sam_template.Plan:
@@ -42,37 +45,24 @@ def plan_of(tmp_path: Path) -> Callable[..., sam_template.Plan]:
     return plan_of
 
 
-@pytest.fixture
-def plan(plan_of: Callable[..., sam_template.Plan]) -> sam_template.Plan:
-    return plan_of(TEMPLATE)
-
-
-def test_settings_of_function_become_outputs(plan: sam_template.Plan, tmp_path: Path) -> None:
+def test_plan_runs_functions_of_template(plan_of: PlanOf, tmp_path: Path) -> None:
+    plan = plan_of(TEMPLATE)
+    resources = plan.template["Resources"]
     outputs = {name: output["Value"] for name, output in plan.template["Outputs"].items()}
 
+    assert {resource["Type"] for resource in resources.values()} <= set(sam_template.CREATED_TYPES)
+    assert plan.functions["Function"]["Handler"] == "module.handler"
+    assert "/" + plan.functions["Function"]["Code"]["S3Key"] == f"{tmp_path}/code"
     assert outputs["Function/SELF"] == "literal"
     assert outputs["Function/SECRET"] == {"Ref": "Secret"}
     assert outputs["Function/Timeout"] == {"Ref": "Seconds"}
-    assert plan.functions["Function"]["Handler"] == "module.handler"
-    assert "/" + plan.functions["Function"]["Code"]["S3Key"] == f"{tmp_path}/code"
-
-
-def test_rule_targets_inbox_of_function(plan: sam_template.Plan) -> None:
-    (rule,) = (r["Properties"] for r in plan.template["Resources"].values() if r["Type"] == "AWS::Events::Rule")
-
-    assert rule["Targets"][0]["Arn"] == {"Fn::GetAtt": ["FunctionInbox", "Arn"]}
-    assert rule["EventPattern"] == {"detail-type": ["a"]}
-    assert plan.template["Resources"]["FunctionInbox"]["Type"] == "AWS::SQS::Queue"
-
-
-def test_plan_keeps_only_types_that_moto_creates(plan: sam_template.Plan) -> None:
-    assert {resource["Type"] for resource in plan.template["Resources"].values()} <= set(sam_template.CREATED_TYPES)
     assert plan.template["Parameters"]["Secret"] == {"Type": "String", "Default": "Secret"}
-
-
-def test_plan_has_secrets_and_routes(plan: sam_template.Plan) -> None:
     assert plan.secrets == {"Secret": "first"}
     assert plan.routes == [("POST", "/here")]
+    [rule] = (resource["Properties"] for resource in resources.values() if resource["Type"] == "AWS::Events::Rule")
+    assert rule["EventPattern"] == {"detail-type": ["a"]}
+    assert [target["Arn"] for target in rule["Targets"]] == [{"Fn::GetAtt": ["FunctionInbox", "Arn"]}]
+    assert resources["FunctionInbox"]["Type"] == "AWS::SQS::Queue"
 
 
 TARGETS: Final = """
@@ -103,21 +93,16 @@ Outputs:
 """
 
 
-def test_targets_that_do_not_run_are_left_out_and_named(plan_of: Callable[..., sam_template.Plan]) -> None:
+def test_absent_targets_are_left_out_named_and_replaced(plan_of: PlanOf) -> None:
     plan = plan_of(TARGETS, "stack-")
+    template = plan.template
 
-    targets = plan.template["Resources"]["Mixed"]["Properties"]["Targets"]
-    assert [target["Arn"] for target in targets] == [
+    assert [target["Arn"] for target in template["Resources"]["Mixed"]["Properties"]["Targets"]] == [
         {"Fn::GetAtt": ["FunctionInbox", "Arn"]},
         {"Fn::GetAtt": ["Queue", "Arn"]},
     ]
-    assert "Absent" not in plan.template["Resources"]
+    assert "Absent" not in template["Resources"]
     assert plan.omitted[-2:] == ["the target Node of Mixed", "the target Workflow of Absent"]
-
-
-def test_absent_resources_are_parameters(plan_of: Callable[..., sam_template.Plan]) -> None:
-    template = plan_of(TARGETS, "stack-").template
-
     assert template["Outputs"]["Rule"]["Value"] == {"Ref": "Absent"}
     assert template["Outputs"]["Node"]["Value"] == {"Fn::Sub": "node: ${Node}, ${!Literal}, ${AWS::Region}"}
     defaults = {name: template["Parameters"][name]["Default"] for name in ("Absent", "Node", "Function")}
@@ -128,12 +113,12 @@ def test_absent_resources_are_parameters(plan_of: Callable[..., sam_template.Pla
 @pytest.mark.parametrize(
     "reference", ["!Ref Absent", "!GetAtt Absent.Arn", '!Sub "x ${Absent.Arn}"', '!Sub ["x ${Absent}", {}]']
 )
-def test_undeclared_name_is_refused(plan_of: Callable[..., sam_template.Plan], reference: str) -> None:
+def test_undeclared_name_is_refused(plan_of: PlanOf, reference: str) -> None:
     with pytest.raises(sam_template.TemplateError, match="refers to Absent, which it does not declare"):
         plan_of(TEMPLATE.replace("!Ref Bus,", f"{reference},", 1))
 
 
-def test_missing_code_is_refused(plan_of: Callable[..., sam_template.Plan]) -> None:
+def test_missing_code_is_refused(plan_of: PlanOf) -> None:
     with pytest.raises(sam_template.TemplateError, match=r"the CodeUri of Function is not a folder: .*/missing"):
         plan_of(TEMPLATE.replace("code/", "missing/"))
 
@@ -152,7 +137,7 @@ PARAMETERS: Final = {
 
 @pytest.mark.parametrize(("declaration", "accepted", "refused"), PARAMETERS.values(), ids=PARAMETERS)
 def test_values_are_those_that_declaration_accepts(
-    plan_of: Callable[..., sam_template.Plan], declaration: str, accepted: list[str], refused: list[str]
+    plan_of: PlanOf, declaration: str, accepted: list[str], refused: list[str]
 ) -> None:
     plan = plan_of(TEMPLATE.replace("{Type: Number, Default: 7}", declaration))
 
@@ -170,7 +155,7 @@ def test_values_are_those_that_declaration_accepts(
         ("{Type: Number, ConstraintDescription: Use digits.}", "Use digits."),
     ],
 )
-def test_refused_value_has_a_reason(plan_of: Callable[..., sam_template.Plan], declaration: str, reason: str) -> None:
+def test_refused_value_has_a_reason(plan_of: PlanOf, declaration: str, reason: str) -> None:
     plan = plan_of(TEMPLATE.replace("{Type: Number, Default: 7}", declaration))
 
     with pytest.raises(sam_template.TemplateError) as refusal:
