@@ -35,7 +35,7 @@ def test_error_names_other_dev(tmp_path: Path) -> None:
         "print(server.getsockname()[1], flush=True)\n"
         "input()\n"
     )
-    command = [sys.executable, program, "dev"]
+    command = [sys.executable, str(program), "dev"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout
         error = _error(int(other.stdout.readline()))
