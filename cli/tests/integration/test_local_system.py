@@ -4,7 +4,6 @@ Permissions of other services, and conditions, are in tests/unit/template/test_p
 """
 
 import gc
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -106,7 +105,7 @@ def test_demo_finds_wrong_arrival(
 
 @pytest.fixture(scope="module")
 def used(system: LocalSystem, results: object, permissions: Permissions) -> Permissions:
-    """The permissions after the demo, a delivery that EventBridge refuses, and events that subscribers cannot handle.
+    """The permissions after the demo, a delivery that EventBridge refuses, and an event that no subscriber can handle.
 
     The calls do not include the attempts of test_other_calls_are_denied.
     """
@@ -121,14 +120,12 @@ def used(system: LocalSystem, results: object, permissions: Permissions) -> Perm
         headers = samples.headers(body, secret=SECRET, timestamp=now, webhook_id=samples.new_id("wh_"))
         assert requests.post(system.http_api.url, data=body, headers=headers, timeout=30).status_code == 503
 
-    for name in SUBSCRIBERS:
-        event = json.dumps({"id": "1", "detail": {"id": name}})
-        system.aws.client("sqs").send_message(QueueUrl=permissions.functions[name].inbox, MessageBody=event)
+    entry: Any = {"Source": "openai.com", "DetailType": "batch.failed", "Detail": '{"id": "evt_malformed"}'}
+    system.aws.client("events").put_events(Entries=[{**entry, "EventBusName": system.bus}])
     system.subscribers.wait_until_idle()
-    for name in SUBSCRIBERS:
-        [arrival] = system.subscribers.arrivals(event_id=name)
-        assert arrival.subscriber == name.removesuffix("Function")
-        assert arrival.failure.startswith("Malformed: ")
+    arrivals = system.subscribers.arrivals(event_id="evt_malformed")
+    assert {f"{arrival.subscriber}Function" for arrival in arrivals} == set(SUBSCRIBERS)
+    assert all(arrival.failure.startswith("Malformed: ") for arrival in arrivals)
     return replace(permissions, calls=permissions.calls[:], denied=permissions.denied[:])
 
 
