@@ -147,16 +147,11 @@ def test_values_are_those_that_declaration_accepts(
             plan.check({"Seconds": value})
 
 
-@pytest.mark.parametrize(
-    ("declaration", "reason"),
-    [
-        ("{Type: Number, MaxValue: 9}", "The template declares: Type Number, MaxValue 9."),
+def test_refused_value_has_a_reason(plan_of: PlanOf) -> None:
+    for declaration, reason in (
+        ("{Type: Number, MaxValue: 9}", "Type Number, MaxValue 9"),
         ("{Type: Number, ConstraintDescription: Use digits.}", "Use digits."),
-    ],
-)
-def test_refused_value_has_a_reason(plan_of: PlanOf, declaration: str, reason: str) -> None:
-    plan = plan_of(TEMPLATE.replace("{Type: Number, Default: 7}", declaration))
-
-    with pytest.raises(sam_template.TemplateError) as refusal:
-        plan.check({"Seconds": "abc"})
-    assert str(refusal.value) == f"Seconds cannot be 'abc'. {reason}"
+    ):
+        plan = plan_of(TEMPLATE.replace("{Type: Number, Default: 7}", declaration))
+        with pytest.raises(sam_template.TemplateError, match=f"Seconds cannot be 'abc'.*{reason}"):
+            plan.check({"Seconds": "abc"})
