@@ -239,7 +239,7 @@ _TESTS: Final[Mapping[str, Callable[[Json, Json], bool]]] = {
 
 
 def _alternatives(fields: Mapping[str, Json], field: str, *, in_or: bool) -> list[Alternative]:
-    """Return the alternatives that an object of a pattern stands for. Raises InvalidPattern."""
+    """Return the alternatives that an object of a pattern describes. Raises InvalidPattern."""
     if not fields:
         raise InvalidPattern("empty objects are not allowed")
     found: list[Alternative] = [{}]
