@@ -187,6 +187,12 @@ def test_dev_says_why_no_rule_matches(dev: Dev) -> None:
     nearest = dev.until(r"video.completed .*-> no subscriber \(nearest: (.*)\)")
     assert re.fullmatch(r"On\w+, detail-type is video.completed, the rule wants .*", nearest)
 
+    # An event of another publisher is no event of OpenAI.
+    entry = {"EventBusName": "openai-webhooks", "Source": "mine", "DetailType": "order.paid", "Detail": '{"order": 7}'}
+    Bus(dev.aws_url).client("events").put_events(Entries=[entry])
+    nearest = dev.until(r"order.paid .*-> no subscriber \(nearest: (.*)\)")
+    assert re.fullmatch(r"On\w+, source is mine, the rule wants openai.com", nearest)
+
 
 def test_dev_prints_line_for_other_request(dev: Dev) -> None:
     for method, path in (("GET", "/webhooks/openai"), ("POST", "/webhook")):

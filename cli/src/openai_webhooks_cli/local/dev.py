@@ -132,23 +132,24 @@ def _line(system: LocalSystem, happening: Happening) -> str:
     if isinstance(happening, AnsweredDelivery):
         result, event_type = f"{happening.status} {happening.outcome}", happening.event_type
         duration = f"{happening.seconds * 1000:.0f} ms"
-        published = result == "200 published"
-        reached = _reached(system, happening.eventbridge_id, happening.body) if published else happening.reason
+        reached = happening.reason
+        if result == "200 published":
+            reached = _reached(system, happening.eventbridge_id, system.on_bus(json.loads(happening.body)))
     elif system.http_api.has_published(happening["id"]):
         return ""
     else:
         # Another receiver published the event, for example a function in `sam local`.
         result, event_type, duration = "on the bus", happening["detail-type"], ""
-        reached = _reached(system, happening["id"], json.dumps(happening["detail"]))
+        reached = _reached(system, happening["id"], happening)
     return f"{time.strftime('%H:%M:%S')}  {result:<21} {event_type:<32} {duration:>8}  {reached}".rstrip()
 
 
-def _reached(system: LocalSystem, eventbridge_id: str, body: str | bytes) -> str:
+def _reached(system: LocalSystem, eventbridge_id: str, on_bus: Mapping[str, Any]) -> str:
     system.subscribers.wait_until_idle()
     arrivals: list[Arrival] = system.subscribers.arrivals(eventbridge_id=eventbridge_id)
     if arrivals:
         return f"-> {', '.join(map(str, arrivals))}"
-    nearest = system.nearest_subscriber(json.loads(body))
+    nearest = system.nearest_subscriber(on_bus)
     return f"-> no subscriber{f' (nearest: {nearest})' if nearest else ''}"
 
 

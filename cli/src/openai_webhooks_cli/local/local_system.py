@@ -133,12 +133,15 @@ class LocalSystem:
 
     def matching_subscribers(self, event: Mapping[str, Any]) -> list[str]:
         """Return the subscribers whose rules match the event, sorted."""
-        on_bus = {"source": self._source, "detail-type": event["type"], "detail": event}
+        on_bus = self.on_bus(event)
         return sorted(name for name, pattern in self._rules if pattern.matches(on_bus))
 
-    def nearest_subscriber(self, event: Mapping[str, Any]) -> str:
-        """Return the subscriber whose rule comes nearest to matching the event, and why it does not match."""
-        on_bus = {"source": self._source, "detail-type": event["type"], "detail": event}
+    def on_bus(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an event of OpenAI in the form in which rules match it."""
+        return {"source": self._source, "detail-type": event["type"], "detail": event}
+
+    def nearest_subscriber(self, on_bus: Mapping[str, Any]) -> str:
+        """Return the subscriber whose rule comes nearest to an event on the bus, and why it does not match."""
         mismatches = [(name, pattern.mismatch(on_bus)) for name, pattern in self._rules]
         found = [
             (mismatch.matched, name, mismatch.text(with_payload=False)) for name, mismatch in mismatches if mismatch
