@@ -12,11 +12,11 @@ import requests
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from moto import backends
-from moto.events.models import EventPattern
 from moto.events.responses import EventsHandler
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer
 
+from openai_webhooks_cli.event_pattern import EventPattern
 from openai_webhooks_cli.local import sam_template, wsgi_server
 from openai_webhooks_cli.local.function_pool import Function
 from openai_webhooks_cli.local.sam_template import REGION, TemplateError
@@ -62,10 +62,9 @@ def start_server(host: str = LOOPBACK, port: int = 0) -> BaseWSGIServer:
 
 
 def _test_event_pattern(handler: EventsHandler) -> str:
-    """Answer TestEventPattern, with the matching that moto uses for its rules. moto itself answers nothing."""
-    event = json.loads(handler._get_param("Event"))
-    pattern = EventPattern.load(handler._get_param("EventPattern"))
-    return json.dumps({"Result": pattern.matches_event(event)})
+    """Answer TestEventPattern as EventBridge does. moto itself answers nothing."""
+    pattern = EventPattern(handler._get_param("EventPattern"))
+    return json.dumps({"Result": pattern.matches(json.loads(handler._get_param("Event")))})
 
 
 # moto lists its own directory at each request, which takes longer than most of its answers.
