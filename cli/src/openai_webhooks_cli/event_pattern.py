@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-opera
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from itertools import count
 from typing import Any, Final, NamedTuple
@@ -64,6 +64,9 @@ class EventPattern:
         if not isinstance(fields, dict):
             raise InvalidPattern("the pattern is not an object")
         self._alternatives = _alternatives(fields, "", in_or=False)
+        used = {field for alternative in self._alternatives for field in alternative}
+        self._paths = {field[:end] for field in used for end in _ends(field)}
+        """The fields, and the objects that they are in."""
 
     def matches(self, event: Mapping[str, Json]) -> bool:
         """Return whether the pattern matches an event as the bus passes it to targets."""
@@ -74,63 +77,74 @@ class EventPattern:
 
         If the pattern has alternatives (`$or`), it is the one of which most fields match.
         """
-        values = list(_values(event, "", {}, count()))
-        mismatches = [_compare(alternative, values) for alternative in self._alternatives]
-        if None in mismatches:
-            return None
-        return max(filter(None, mismatches), key=lambda mismatch: mismatch.matched)
+        values: Values = {}
+        _collect(event, "", {}, self._paths, count(), values)
+        mismatches = []
+        for alternative in self._alternatives:
+            mismatch = _compare(alternative, values)
+            if not mismatch:
+                return None
+            mismatches.append(mismatch)
+        return max(mismatches, key=lambda mismatch: mismatch.matched)
 
 
 # ---- The event ----
 
 
-class _Value(NamedTuple):
-    field: str
-    value: Json
-    elements: Elements
+Values = dict[str, list[tuple[Json, Elements]]]
+"""By field: the values that are no object and no array, with the elements of arrays that they are in."""
 
 
-def _values(node: Json, field: str, elements: Elements, numbers: Iterator[int]) -> Iterator[_Value]:
-    """Yield the values that are no object and no array, with the elements of arrays that they are in."""
+def _collect(
+    node: Json, field: str, elements: Elements, paths: Container[str], numbers: Iterator[int], values: Values
+) -> None:
+    """Add the values under a node to `values`, as far as `paths` has their fields."""
     if isinstance(node, Mapping):
         for name, child in node.items():
-            yield from _values(child, _join(field, name), elements, numbers)
+            path = _join(field, name)
+            if path in paths:
+                _collect(child, path, elements, paths, numbers, values)
     elif isinstance(node, list):
         array = next(numbers)
         for index, child in enumerate(node):
-            yield from _values(child, field, {**elements, array: index}, numbers)
+            _collect(child, field, {**elements, array: index}, paths, numbers, values)
     else:
-        yield _Value(field, node, elements)
+        values.setdefault(field, []).append((node, elements))
 
 
 def _join(field: str, name: str) -> str:
     return f"{field}.{name}" if field else name
 
 
-def _compare(alternative: Alternative, values: Sequence[_Value]) -> Mismatch | None:
+def _ends(field: str) -> Iterator[int]:
+    """Yield where each name in a field ends."""
+    yield from (index for index, character in enumerate(field) if character == ".")
+    yield len(field)
+
+
+def _compare(alternative: Alternative, values: Values) -> Mismatch | None:
     """Return the first field that does not match, or None.
 
     Fields of objects in an array have to match in the same element.
     """
-    found = {field: [value for value in values if value.field == field] for field in alternative}
-    uses = Counter(array for fields in found.values() for array in {array for v in fields for array in v.elements})
+    arrays = ({array for _, elements in values.get(field, ()) for array in elements} for field in alternative)
+    uses = Counter(array for used in arrays for array in used)
     chosen: set[frozenset[tuple[int, int]]] = {frozenset()}
     """The elements in which all fields so far match: an entry for each way to choose them."""
     for number, (field, conditions) in enumerate(alternative.items()):
-        mismatch = Mismatch(field, tuple(value.value for value in found[field]), conditions, number)
-        if not found[field] and any(condition == {"exists": False} for condition in conditions):
+        found = values.get(field, [])
+        if not found and any(condition == {"exists": False} for condition in conditions):
             continue
         matching = {
             # An array that only one field uses restricts no other field.
-            frozenset(item for item in value.elements.items() if uses[item[0]] > 1)
-            for value in found[field]
-            if any(_matches(condition, value.value) for condition in conditions)
+            frozenset(item for item in elements.items() if uses[item[0]] > 1)
+            for value, elements in found
+            if any(_matches(condition, value) for condition in conditions)
         }
-        if not matching:
-            return mismatch
-        chosen = {old | new for old in chosen for new in matching if _is_consistent(old | new)}
-        if not chosen:
-            return mismatch._replace(matches_elsewhere=True)
+        consistent = {old | new for old in chosen for new in matching if _is_consistent(old | new)}
+        if not consistent:
+            return Mismatch(field, tuple(value for value, _ in found), conditions, number, bool(matching))
+        chosen = consistent
     return None
 
 

@@ -18,7 +18,7 @@ import pytest
 import requests
 from typer.testing import CliRunner, Result
 
-from cli.tests.support.local_bus import Bus
+from cli.tests.support.local_bus import client
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.dev_defaults import SUBSCRIBER
 from openai_webhooks_cli.main import app
@@ -189,7 +189,7 @@ def test_dev_says_why_no_rule_matches(dev: Dev) -> None:
 
     # An event of another publisher is no event of OpenAI.
     entry = {"EventBusName": "openai-webhooks", "Source": "mine", "DetailType": "order.paid", "Detail": '{"order": 7}'}
-    Bus(dev.aws_url).client("events").put_events(Entries=[entry])
+    client(dev.aws_url, "events").put_events(Entries=[entry])
     nearest = dev.until(r"order.paid .*-> no subscriber \(nearest: (.*)\)")
     assert re.fullmatch(r"On\w+, source is mine, the rule wants openai.com", nearest)
 
@@ -282,7 +282,7 @@ def test_page_sends_again_tampers_and_saves(dev: Dev) -> None:
 
 def test_page_shows_event_of_another_receiver(dev: Dev) -> None:
     event_id = samples.new_id("evt_")
-    Bus(dev.aws_url).client("events").put_events(
+    client(dev.aws_url, "events").put_events(
         Entries=[
             {
                 "EventBusName": "openai-webhooks",
@@ -347,12 +347,17 @@ def test_own_stack_runs_next_to_another(own_stack: Path, tmp_path: Path) -> None
         assert dev.until(r"(Plain does not start: SyntaxError: .*app.py:1)")
         code.write_text(HANDLER)
         assert dev.until(r"reloaded (.*)") == "Plain (app.py)"
-        assert reached("batch.failed") == "OnBatch, OnFailure, Plain"
+        absent = ", Node (lambda, not run here)"
+        assert reached("batch.failed") == f"OnBatch, OnFailure, Plain{absent}"
 
-        assert reached("batch.expired", "raise") == "OnBatch, Plain failed: ValueError: a=b c (app.py:5)"
+        failure = "Plain failed: ValueError: a=b c (app.py:5)"
+        assert reached("batch.expired", "raise") == f"OnBatch, {failure}, again in 1 s{absent}"
+        assert dev.until(r"attempt 2 +batch.expired +-> (.*)") == f"{failure}, again in 2 s"
+        dropped = "dropped: the function has no queue for failures"
+        assert dev.until(r"attempt 3 +batch.expired +-> (.*)") == f"{failure}, {dropped}"
         # A process that ends is replaced.
         assert "ended with 7" in reached("batch.expired", "die")
-        assert reached("batch.cancelled") == "OnBatch, Plain"
+        assert reached("batch.cancelled") == f"OnBatch, Plain{absent}"
 
 
 def test_rule_that_eventbridge_refuses_is_refused(own_stack: Path) -> None:

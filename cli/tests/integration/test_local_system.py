@@ -15,13 +15,12 @@ import boto3
 import pytest
 import requests
 from botocore.exceptions import ClientError
-from moto.core.exceptions import JsonRESTError
-from moto.events.models import EventsBackend
 
 from cli.tests.support.least_privilege import Permissions, allowed, enforced_permissions
 from openai_webhooks import CATALOG
 from openai_webhooks_cli import samples
 from openai_webhooks_cli.local import demo
+from openai_webhooks_cli.local.event_bridge import EventBridge
 from openai_webhooks_cli.local.local_system import LocalSystem
 from openai_webhooks_cli.local.sam_template import REGION
 from openai_webhooks_cli.local.subscribers import Arrival
@@ -110,11 +109,8 @@ def used(system: LocalSystem, results: object, permissions: Permissions) -> Perm
     The calls do not include the attempts of test_other_calls_are_denied.
     """
 
-    def fail(*_args: object) -> None:
-        raise JsonRESTError("InternalException", "EventBridge fails")
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EventsBackend, "put_events", fail)
+        patch.setattr(EventBridge, "_put_event", lambda *_: {"ErrorCode": "InternalFailure"})
         now = int(time.time())
         body = samples.encode(samples.sample("batch.completed", created_at=now))
         headers = samples.headers(body, secret=SECRET, timestamp=now, webhook_id=samples.new_id("wh_"))

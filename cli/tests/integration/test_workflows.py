@@ -112,5 +112,5 @@ def test_what_does_not_run_is_named(running: Running) -> None:
     problems = "\n".join(running.problems)
 
     assert "Broken does not run here" in problems
-    assert "IdleFunction (nothing invokes it)" in problems
+    assert "IdleFunction (nothing that runs here invokes it)" in problems
     assert "DoubleFunction" not in problems

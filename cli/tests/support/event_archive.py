@@ -1,4 +1,4 @@
-"""An archive for the receiver's stack in moto, with replays that respect their rules and their period."""
+"""An archive for the receiver's stack in moto."""
 
 import json
 import time
@@ -6,7 +6,7 @@ import uuid
 from typing import Any, Final
 
 import pytest
-from moto.events.models import Archive, Replay, ReplayState, events_backends
+from moto.events.models import events_backends
 
 from cli.tests.support.deployed_receiver import DeployedReceiver
 from openai_webhooks_cli import samples
@@ -20,8 +20,10 @@ NAME: Final = "openai-webhooks-EventArchive"
 class EventArchive:
     """The archive. It keeps events for 14 days, and was created 30 days ago."""
 
-    def __init__(self, receiver: DeployedReceiver) -> None:
+    def __init__(self, receiver: DeployedReceiver, reached: list[str]) -> None:
+        """`reached` gets the ids of the events that reach subscribers."""
         self.receiver = receiver
+        self._reached = reached
         self._events = receiver.client("events")
         self.arn: str = self._events.describe_archive(ArchiveName=NAME)["ArchiveArn"]
 
@@ -47,26 +49,9 @@ class EventArchive:
 
     def subscribers(self) -> list[str]:
         """Return the ids of the events that subscribers got since the last call."""
-        sqs, found = self.receiver.client("sqs"), []
-        for url in sqs.list_queues()["QueueUrls"]:
-            if url.endswith("Inbox"):
-                while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
-                    found += [json.loads(message["Body"])["detail"]["id"] for message in messages]
-                    for message in messages:
-                        sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        found = self._reached[:]
+        self._reached.clear()
         return found
-
-
-def _replay_events(replay: Replay, events: Archive) -> None:
-    """Replay as EventBridge does. moto itself ignores the rules and the period."""
-    bus = events_backends[ACCOUNT][REGION].describe_event_bus(replay.destination["Arn"].rpartition("/")[2])
-    for event in events.events:
-        if float(replay.event_start_time) <= float(event["time"]) < float(replay.event_end_time):
-            replayed: Any = {**event, "id": str(uuid.uuid4()), "replay-name": replay.name}
-            for rule in list(bus.rules.values()):
-                if rule.arn in replay.destination.get("FilterArns", [rule.arn]):
-                    rule.send_to_targets(replayed, transform_input=False)
-    replay.state = ReplayState.COMPLETED
 
 
 def event_archive(receiver: DeployedReceiver, patch: pytest.MonkeyPatch) -> EventArchive:
@@ -79,7 +64,10 @@ def event_archive(receiver: DeployedReceiver, patch: pytest.MonkeyPatch) -> Even
         return found
 
     patch.setattr(stack, "read_stack", read_stack_with_archive)
-    patch.setattr(Replay, "replay_events", _replay_events)
+    reached: list[str] = []
+    bridge = receiver.aws.event_bridge
+    patch.setattr(bridge, "functions", {function.name for function in receiver.subscriber.functions.values()})
+    patch.setattr(bridge, "invoke", lambda invocation: reached.append(invocation.event["detail"]["id"]))
     patch.setattr(archive, "QUIET", 0.1)
     patch.setattr(archive, "_WAIT", 0)
     events = receiver.client("events")
@@ -88,4 +76,4 @@ def event_archive(receiver: DeployedReceiver, patch: pytest.MonkeyPatch) -> Even
         ArchiveName=NAME, EventSourceArn=bus_arn, RetentionDays=14, EventPattern='{"source": ["openai.com"]}'
     )
     events_backends[ACCOUNT][REGION].archives[NAME].creation_time = time.time() - 30 * DAY
-    return EventArchive(receiver)
+    return EventArchive(receiver, reached)

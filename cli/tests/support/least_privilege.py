@@ -16,8 +16,10 @@ from moto.core.exceptions import AccessDeniedError
 from moto.core.responses import BaseResponse
 from moto.iam.access_control import IAMRequest
 from moto.iam.models import Role, iam_backends
+from werkzeug import Response
 
 from openai_webhooks_cli.local import sam_template
+from openai_webhooks_cli.local.event_bridge import EventBridge
 from openai_webhooks_cli.local.function_pool import Function
 from openai_webhooks_cli.local.moto_aws import LAMBDA_ENVIRONMENT, DeployedStack, MotoAws
 from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
@@ -28,9 +30,6 @@ BASIC_EXECUTION: Final = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExe
 RESOURCES: Final[Mapping[str, Callable[[BaseResponse], str]]] = {
     "secretsmanager": lambda request: str(request._get_param("SecretId")),
     "dynamodb": lambda request: f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{request._get_param('TableName')}",
-    "events": lambda request: (
-        f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{request._get_param('Entries')[0]['EventBusName']}"
-    ),
 }
 """The resource of a request, by service. moto does not know it for these services."""
 
@@ -138,6 +137,22 @@ def _enforced(permissions: Permissions) -> Iterator[None]:
                 permissions.denied.append(call)
                 raise
 
+    put_events = EventBridge._put_events
+
+    def put_events_if_allowed(bridge: EventBridge, environ: Any, parameters: dict[str, Any]) -> Response:
+        """PutEvents does not reach moto."""
+        for name, function in permissions.functions.items():
+            if f"Credential={function.environment['AWS_ACCESS_KEY_ID']}/" in environ["HTTP_AUTHORIZATION"]:
+                role, bus = permissions.roles[name], parameters["Entries"][0]["EventBusName"]
+                call = Call(role.name, "events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{bus}")
+                permissions.calls.append(call)
+                if call[1:] not in allowed(role):
+                    permissions.denied.append(call)
+                    message = f"{role.arn} is not authorized to perform {call.action}"
+                    return Response(json.dumps({"__type": "AccessDeniedException", "message": message}), 400)
+        return put_events(bridge, environ, parameters)
+
     with enable_iam_authentication(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(ActionAuthenticatorMixin, "_authenticate_and_authorize_normal_action", authorize)
+        patch.setattr(EventBridge, "_put_events", put_events_if_allowed)
         yield

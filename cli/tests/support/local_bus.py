@@ -9,6 +9,17 @@ from openai_webhooks_cli.local.moto_aws import LAMBDA_ENVIRONMENT
 from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
 
 
+def client(url: str, service: Any) -> Any:
+    """Return a boto3 client of an embedded AWS."""
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name=REGION,
+        aws_access_key_id=LAMBDA_ENVIRONMENT["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=LAMBDA_ENVIRONMENT["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
 class Bus:
     """Collects every event that is published to the bus."""
 
@@ -16,27 +27,18 @@ class Bus:
         """`url` is that of the embedded AWS."""
         self._url = url
         self._seen: list[dict[str, Any]] = []
-        self._queue = self.client("sqs").create_queue(QueueName="Seen")["QueueUrl"]
+        self._queue = client(self._url, "sqs").create_queue(QueueName="Seen")["QueueUrl"]
         rule = {"Name": "Seen", "EventBusName": name}
-        self.client("events").put_rule(**rule, EventPattern='{"source": [{"prefix": ""}]}')
+        client(self._url, "events").put_rule(**rule, EventPattern='{"source": [{"prefix": ""}]}')
         target = {"Id": "Seen", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:Seen"}
-        self.client("events").put_targets(Rule="Seen", EventBusName=name, Targets=[target])
-
-    def client(self, service: Any) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=self._url,
-            region_name=REGION,
-            aws_access_key_id=LAMBDA_ENVIRONMENT["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=LAMBDA_ENVIRONMENT["AWS_SECRET_ACCESS_KEY"],
-        )
+        client(self._url, "events").put_targets(Rule="Seen", EventBusName=name, Targets=[target])
 
     def received(self, event_id: str) -> list[dict[str, Any]]:
         """Return the event with this id as the bus passes it to targets, once for each time that it was published.
 
-        Call it any time after the receiver's answer: moto delivers events before PutEvents returns.
+        Call it any time after the receiver's answer: the queue has an event before PutEvents returns.
         """
-        sqs = self.client("sqs")
+        sqs = client(self._url, "sqs")
         while messages := sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
                 self._seen.append(json.loads(message["Body"]))

@@ -74,7 +74,6 @@ def started(
             "AWS_LAMBDA_FUNCTION_NAME": logical_id,
             **(environment or {}),
         },
-        inbox=None,
     )
     pool = FunctionPool(function, logs=logs, size=size)
     try:

@@ -208,6 +208,4 @@ def _excludes(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
 
 def _is_internal(stack: Stack, rule: Mapping[str, Any]) -> bool:
     is_session = "-listen-" in rule["Name"] and '"openai-webhooks.listen"' in rule["EventPattern"]
-    # `openai-webhooks dev` watches its own bus with this rule.
-    is_of_dev = bool(stack.session.endpoint_url) and rule["Name"] == "Everything"
-    return "ManagedBy" in rule or rule["Name"] == arrival_rule(stack) or is_session or is_of_dev
+    return "ManagedBy" in rule or rule["Name"] == arrival_rule(stack) or is_session

@@ -118,7 +118,7 @@ def find_failures(system: LocalSystem, results: list[Result]) -> Iterator[str]:
             yield f"{result.case.label}: got {result.status} {result.outcome}, expected {expected}"
     published = {result.case.event["id"] for result in results if result.published}
     for event in {result.case.event["id"]: result.case.event for result in results}.values():
-        expected_names = system.matching_subscribers(event) if event["id"] in published else []
+        expected_names = system.matching_targets(event) if event["id"] in published else []
         reached = [str(arrival) for arrival in system.subscribers.arrivals(event_id=event["id"])]
         if reached != expected_names:
             yield f"{event['type']}: reached {reached}, expected {expected_names}"

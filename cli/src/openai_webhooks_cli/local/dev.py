@@ -10,16 +10,18 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from rich.console import Console
 
 from openai_webhooks_cli import dev_defaults
 from openai_webhooks_cli.apigw_event import PATH
 from openai_webhooks_cli.local.dev_page import DevPage
+from openai_webhooks_cli.local.event_bridge import Event
 from openai_webhooks_cli.local.http_api import AnsweredDelivery
 from openai_webhooks_cli.local.local_system import LocalSystem
 from openai_webhooks_cli.local.moto_aws import docker_bridge_addresses
@@ -29,8 +31,8 @@ from openai_webhooks_cli.local.subscribers import Arrival
 from openai_webhooks_cli.local.work_folder import end_on_signals, work_folder
 from openai_webhooks_cli.local.wsgi_server import LOOPBACK
 
-Happening = AnsweredDelivery | dict[str, Any] | str
-"""A request, an event on the bus, or a text to print."""
+Happening = AnsweredDelivery | Event | Arrival | str
+"""A request, an event on the bus, a retry, or a text to print."""
 
 
 def run(
@@ -61,7 +63,7 @@ def run(
                 on_progress=starting.enter_context(progress(console)),
                 on_answer=happenings.put,
                 on_problem=happenings.put,
-                on_arrival=arrivals.put,
+                on_arrival=lambda arrival: (arrivals if arrival.attempt == 1 else happenings).put(arrival),
                 on_openai_answer=lambda request, status: happenings.put(
                     f"{f'{status} from OpenAI':<21} {request.action} {request.id}".rstrip()
                 ),
@@ -102,7 +104,9 @@ def _repeat(work: Callable[[], object]) -> NoReturn:
 def _show_on_page(system: LocalSystem, page: DevPage, happening: Happening) -> Happening:
     if isinstance(happening, AnsweredDelivery):
         page.answered(happening)
-    elif isinstance(happening, dict):
+    elif isinstance(happening, Arrival):
+        page.arrived(happening)
+    elif isinstance(happening, Mapping):
         page.published(happening, elsewhere=not system.http_api.has_published(happening["id"]))
     return happening
 
@@ -127,6 +131,9 @@ def _introduction(system: LocalSystem, secret: str, logs: Path, *, with_page: bo
 
 def _line(system: LocalSystem, happening: Happening) -> str:
     """Return the line for a request, an event on the bus or a text. It is empty if the event's delivery has a line."""
+    if isinstance(happening, Arrival):
+        attempt = f"attempt {happening.attempt}"
+        happening = f"{attempt:<21} {happening.event.get('detail-type', ''):<32} {'':>8}  -> {happening}"
     if isinstance(happening, str):
         return f"{time.strftime('%H:%M:%S')}  {happening}"
     if isinstance(happening, AnsweredDelivery):
@@ -134,23 +141,33 @@ def _line(system: LocalSystem, happening: Happening) -> str:
         duration = f"{happening.seconds * 1000:.0f} ms"
         reached = happening.reason
         if result == "200 published":
-            reached = _reached(system, happening.eventbridge_id, system.on_bus(json.loads(happening.body)))
+            on_bus = system.on_bus(json.loads(happening.body))
+            reached = _reached(system, {**on_bus, "id": happening.eventbridge_id})
     elif system.http_api.has_published(happening["id"]):
         return ""
     else:
         # Another receiver published the event, for example a function in `sam local`.
         result, event_type, duration = "on the bus", happening["detail-type"], ""
-        reached = _reached(system, happening["id"], happening)
+        reached = _reached(system, happening)
     return f"{time.strftime('%H:%M:%S')}  {result:<21} {event_type:<32} {duration:>8}  {reached}".rstrip()
 
 
-def _reached(system: LocalSystem, eventbridge_id: str, on_bus: Mapping[str, Any]) -> str:
+def _reached(system: LocalSystem, on_bus: Event) -> str:
+    """Return what got an event on the bus, or the rule that comes nearest to it."""
     system.subscribers.wait_until_idle()
-    arrivals: list[Arrival] = system.subscribers.arrivals(eventbridge_id=eventbridge_id)
-    if arrivals:
-        return f"-> {', '.join(map(str, arrivals))}"
-    nearest = system.nearest_subscriber(on_bus)
-    return f"-> no subscriber{f' (nearest: {nearest})' if nearest else ''}"
+    arrivals = [arrival for arrival in system.subscribers.arrivals(eventbridge_id=on_bus["id"]) if arrival.attempt == 1]
+    verdicts = system.verdicts(on_bus)
+    times = Counter(arrival.subscriber for arrival in arrivals)
+    reached = [f"{a} by {a.rule}" if times[a.subscriber] > 1 else str(a) for a in arrivals]
+    targets = [target for verdict in verdicts if verdict.passes for target in verdict.targets]
+    reached += [target for target in targets if target not in times]
+    if reached:
+        return f"-> {', '.join(reached)}"
+    mismatches = [(v.mismatch.matched, v, v.mismatch) for v in verdicts if v.is_enabled and v.mismatch]
+    if not mismatches:
+        return "-> no subscriber"
+    _, nearest, mismatch = max(mismatches, key=lambda item: item[0])
+    return f"-> no subscriber (nearest: {', '.join(nearest.targets)}, {mismatch.text(with_payload=False)})"
 
 
 def _print(console: Console, text: str) -> None:

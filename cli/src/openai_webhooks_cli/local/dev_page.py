@@ -62,7 +62,7 @@ class DevPage:
         else:
             self._add("", fields)
 
-    def published(self, event: dict[str, Any], *, elsewhere: bool) -> None:
+    def published(self, event: Mapping[str, Any], *, elsewhere: bool) -> None:
         """Show an event on the bus. It has no delivery here if it was published `elsewhere`."""
         self._update(event["id"], {"bus_event": event})
         if elsewhere:

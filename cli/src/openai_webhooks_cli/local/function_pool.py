@@ -25,13 +25,21 @@ class Function(NamedTuple):
     timeout: int  # seconds
     memory: int  # MB
     environment: Mapping[str, str]
-    inbox: str | None
-    """URL of the queue with the events to invoke it with. None if no rule has the function as its target."""
+    retries: int = 2
+    """Of an asynchronous invocation."""
+    on_failure: str = ""
+    """ARN of the queue that is the destination for failures."""
+    dead_letters: str = ""
+    """ARN of the queue in DeadLetterConfig."""
 
     @property
     def short_name(self) -> str:
-        """The logical id, without the stack's prefix."""
-        return self.name.rpartition("-")[2].removesuffix("Function")
+        return short_name(self.name)
+
+
+def short_name(function: str) -> str:
+    """Return the logical id of a function, without the stack's prefix, from its name."""
+    return function.rpartition("-")[2].removesuffix("Function")
 
 
 class Invocation(NamedTuple):

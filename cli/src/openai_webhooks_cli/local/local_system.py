@@ -7,7 +7,6 @@ and which parts are this project's.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,12 +14,13 @@ from watchfiles import PythonFilter, watch
 
 from openai_webhooks_cli.dev_defaults import RECEIVER, SUBSCRIBER
 from openai_webhooks_cli.event_pattern import EventPattern, InvalidPattern
+from openai_webhooks_cli.local.event_bridge import NOT_RUN, Event, Verdict, function_name
 from openai_webhooks_cli.local.function_pool import Function, FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.http_api import AnsweredDelivery, HttpApi
 from openai_webhooks_cli.local.moto_aws import MotoAws
 from openai_webhooks_cli.local.openai_stand_in import API_KEY, OpenAIRequest, OpenAIStandIn
 from openai_webhooks_cli.local.ports import listen
-from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION, TemplateError
+from openai_webhooks_cli.local.sam_template import TemplateError
 from openai_webhooks_cli.local.subscribers import Arrival, Subscribers
 from openai_webhooks_cli.local.wsgi_server import LOOPBACK
 from openai_webhooks_cli.send import SendError, send
@@ -81,6 +81,7 @@ class LocalSystem:
             on_progress("Deploying the stacks from their templates")
             receiver_stack = self.aws.deploy(RECEIVER, RECEIVER_STACK)
             self.bus = receiver_stack.outputs["EventBusName"]
+            self._own_rules = {rule.name for rule in self.aws.event_bridge.rules(self.bus)}
             (self._secret_arn,) = receiver_stack.secrets.values()
             self.store_secret(secret)
             self.workflows: list[str] = []
@@ -95,14 +96,16 @@ class LocalSystem:
             self._receiver = FunctionPool(function, logs=logs, size=RECEIVER_PROCESSES)
             parts.callback(self._receiver.close)
             self.subscribers = Subscribers(
-                self.aws,
                 functions,
                 logs=logs,
+                send_message=self.aws.send_message,
                 before_invoke=self.openai.learn,
                 on_problem=on_problem,
                 on_arrival=on_arrival,
             )
             parts.callback(self.subscribers.close)
+            self.aws.event_bridge.invoke = self.subscribers.invoke_later
+            self.aws.event_bridge.on_problem = on_problem
             self._wait_for_receiver()
             self.subscribers.start()
 
@@ -122,32 +125,27 @@ class LocalSystem:
         self.aws.client("secretsmanager").put_secret_value(SecretId=self._secret_arn, SecretString=secret)
         self._secret = secret
 
-    def watch_bus(self, on_event: Callable[[dict[str, Any]], None]) -> None:
+    def watch_bus(self, on_event: Callable[[Event], object]) -> None:
         """Call `on_event`, from another thread, with each event on the bus, from any publisher."""
-        queue_url = self.aws.client("sqs").create_queue(QueueName="Everything")["QueueUrl"]
-        events = self.aws.client("events")
-        events.put_rule(Name="Everything", EventBusName=self.bus, EventPattern='{"source": [{"prefix": ""}]}')
-        target = {"Id": "Everything", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:Everything"}
-        events.put_targets(Rule="Everything", EventBusName=self.bus, Targets=[target])
-        self.subscribers.watch(queue_url, on_event)
+        self.aws.event_bridge.on_event = lambda bus, event: bus == self.bus and on_event(event)
 
-    def matching_subscribers(self, event: Mapping[str, Any]) -> list[str]:
-        """Return the subscribers whose rules match the event, sorted."""
-        on_bus = self.on_bus(event)
-        return sorted(name for name, pattern in self._rules if pattern.matches(on_bus))
+    def verdicts(self, on_bus: Event) -> list[Verdict]:
+        """Return what each subscriber's rule does with an event on the bus."""
+        bridge = self.aws.event_bridge
+        return [
+            bridge.verdict(rule, on_bus)
+            for rule in bridge.rules(self.bus)
+            if not (rule.name in self._own_rules or rule.managed_by or "-listen-" in rule.name)
+        ]
+
+    def matching_targets(self, event: Mapping[str, Any]) -> list[str]:
+        """Return the targets of the rules that pass an event of OpenAI on, sorted."""
+        verdicts = self.verdicts(self.on_bus(event))
+        return sorted(target for verdict in verdicts if verdict.passes for target in verdict.targets)
 
     def on_bus(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return an event of OpenAI in the form in which rules match it."""
         return {"source": self._source, "detail-type": event["type"], "detail": event}
-
-    def nearest_subscriber(self, on_bus: Mapping[str, Any]) -> str:
-        """Return the subscriber whose rule comes nearest to an event on the bus, and why it does not match."""
-        mismatches = [(name, pattern.mismatch(on_bus)) for name, pattern in self._rules]
-        found = [
-            (mismatch.matched, name, mismatch.text(with_payload=False)) for name, mismatch in mismatches if mismatch
-        ]
-        _, name, reason = max(found, default=(0, "", ""))
-        return f"{name}, {reason}" if name else ""
 
     def arrivals_logged(self) -> int:
         """Return the number of events that the bus has logged."""
@@ -191,12 +189,15 @@ class LocalSystem:
         """Deploy a subscribers' stack. Return the functions that rules or workflows invoke."""
         is_default = template.resolve() == SUBSCRIBER
         name = "openai-webhooks-subscriber" if is_default else template.resolve().parent.name
+        known = {rule.arn for rule in self.aws.event_bridge.all_rules()}
         stack = self.aws.deploy(template, name, prefix="" if is_default else f"{name}-", parameters=self._parameters)
-        for rule in self.aws.client("events").list_rules(EventBusName=self.bus)["Rules"]:
+        bridge = self.aws.event_bridge
+        rules = [rule for rule in bridge.all_rules() if rule.arn not in known]
+        for rule in rules:
             try:
-                EventPattern(rule["EventPattern"])
+                EventPattern(rule.event_pattern.dump())
             except InvalidPattern as error:
-                raise TemplateError(f"{template}: EventBridge refuses the rule {rule['Name']}: {error}.") from None
+                raise TemplateError(f"{template}: EventBridge refuses the rule {rule.name}: {error}.") from None
         self._declared |= stack.parameters
         if stack.workflows:
             from openai_webhooks_cli.local import workflows  # noqa: PLC0415  # see its docstring
@@ -207,12 +208,26 @@ class LocalSystem:
                 except workflows.InvalidWorkflow as error:
                     self._on_problem(f"{template}: {workflow} does not run here: {error}")
             workflows.connect(self.aws, self._invoke, self._on_workflow_end)
+        bridge.functions |= {function.name for function in stack.functions.values()}
+        targets = {target["Arn"]: (bridge.name(target), rule.name) for rule in rules for target in rule.targets}
+        invoked = {function_name(arn) for arn in targets if ":lambda:" in arn}
         definitions = "".join(stack.workflows.values())
-        used = [function for function in stack.functions.values() if function.inbox or function.name in definitions]
-        idle = [name for name, function in stack.functions.items() if function not in used]
-        if omitted := [*stack.omitted, *(f"{name} (nothing invokes it)" for name in idle)]:
+        used = {
+            name: function
+            for name, function in stack.functions.items()
+            if function.name in invoked or function.name in definitions
+        }
+        omitted = [
+            *stack.omitted,
+            *(f"the target {name} of {rule}" for name, rule in targets.values() if NOT_RUN in name),
+            *(f"{name} (nothing that runs here invokes it)" for name in stack.functions.keys() - used.keys()),
+        ]
+        if omitted:
             self._on_problem(f"{template}: not run here: {', '.join(omitted)}")
-        return [self._connected(function) for function in used]
+        for function in used.values():
+            aliases = {arn.rpartition(":")[2] for arn in targets if f":function:{function.name}:" in arn}
+            self.aws.create_function(function, aliases)
+        return [self._connected(function) for function in used.values()]
 
     def _connected(self, function: Function) -> Function:
         """Return the function with the stand-in as its OpenAI, if its template declares the address of the API."""
@@ -234,16 +249,3 @@ class LocalSystem:
             send(event_type, url=self.http_api.url, secret=self._secret, data=[f"id={resource_id}"])
         except SendError as error:
             self._on_problem(str(error))
-
-    @cached_property
-    def _rules(self) -> list[tuple[str, EventPattern]]:
-        events = self.aws.client("events")
-        names = {
-            str(pool.function.inbox).rpartition("/")[2]: pool.function.short_name for pool in self.subscribers.pools
-        }
-        return [
-            (names[queue], EventPattern(rule["EventPattern"]))
-            for rule in events.list_rules(EventBusName=self.bus)["Rules"]
-            for target in events.list_targets_by_rule(Rule=rule["Name"], EventBusName=self.bus)["Targets"]
-            if (queue := target["Arn"].split(":")[-1]) in names
-        ]

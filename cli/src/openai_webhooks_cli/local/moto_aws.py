@@ -3,7 +3,8 @@
 import json
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +13,12 @@ import requests
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from moto import backends
-from moto.events.responses import EventsHandler
+from moto.core.config import default_user_config
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer
 
-from openai_webhooks_cli.event_pattern import EventPattern
 from openai_webhooks_cli.local import sam_template, wsgi_server
+from openai_webhooks_cli.local.event_bridge import EventBridge
 from openai_webhooks_cli.local.function_pool import Function
 from openai_webhooks_cli.local.sam_template import REGION, TemplateError
 from openai_webhooks_cli.local.wsgi_server import LOOPBACK
@@ -52,25 +53,11 @@ def docker_bridge_addresses() -> list[str]:
     return [socket.inet_ntoa(answer[20:24])]
 
 
-def start_server(host: str = LOOPBACK, port: int = 0) -> BaseWSGIServer:
-    """Start moto's server in a thread. End it with `wsgi_server.stop`.
-
-    moto's own ThreadedMotoServer waits forever if the server cannot start.
-    """
-    listener = socket.create_server((host, port))
-    return wsgi_server.start(DomainDispatcherApplication(create_backend_app), listener, MotoRequestHandler)
-
-
-def _test_event_pattern(handler: EventsHandler) -> str:
-    """Answer TestEventPattern as EventBridge does. moto itself answers nothing."""
-    pattern = EventPattern(handler._get_param("EventPattern"))
-    return json.dumps({"Result": pattern.matches(json.loads(handler._get_param("Event")))})
-
-
 # moto lists its own directory at each request, which takes longer than most of its answers.
 _MODULES = list(backends.list_of_moto_modules())
 backends.list_of_moto_modules = lambda: iter(_MODULES)
-EventsHandler.test_event_pattern = _test_event_pattern  # type: ignore[assignment,method-assign]
+# moto calls functions in Docker containers by default.
+default_user_config["lambda"] = {"use_docker": False}
 
 
 class DeployedStack(NamedTuple):
@@ -95,9 +82,12 @@ class MotoAws:
     """
 
     def __init__(self, port: int = 0, hosts: Sequence[str] = (LOOPBACK,)) -> None:
+        self.event_bridge = EventBridge(DomainDispatcherApplication(create_backend_app))
         self._servers: list[BaseWSGIServer] = []
         for host in hosts:
-            self._servers.append(start_server(host, port))
+            # moto's own ThreadedMotoServer waits forever if the server cannot start.
+            listener = socket.create_server((host, port))
+            self._servers.append(wsgi_server.start(self.event_bridge, listener, MotoRequestHandler))
             port = self._servers[-1].port
         self.url = f"http://{hosts[0]}:{port}"
         requests.post(f"{self.url}/moto-api/reset", timeout=10).raise_for_status()
@@ -115,6 +105,39 @@ class MotoAws:
             aws_access_key_id=LAMBDA_ENVIRONMENT["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=LAMBDA_ENVIRONMENT["AWS_SECRET_ACCESS_KEY"],
         )
+
+    def create_function(self, function: Function, aliases: Collection[str]) -> None:
+        """Let Lambda's API answer questions about a function and its queues for failures."""
+        client, name = self.client("lambda"), function.name
+        client.create_function(
+            FunctionName=name,
+            Runtime="python3.13",
+            Role=self._role,
+            Handler=function.handler,
+            Timeout=function.timeout,
+            MemorySize=function.memory,
+            Code={"ZipFile": b"PK\5\6" + bytes(18)},  # an empty archive
+            DeadLetterConfig={"TargetArn": function.dead_letters} if function.dead_letters else {},
+        )
+        destination = {"OnFailure": {"Destination": function.on_failure}} if function.on_failure else {}
+        for alias in aliases:
+            client.create_alias(FunctionName=name, Name=alias, FunctionVersion="$LATEST")
+        client.put_function_event_invoke_config(
+            FunctionName=name, MaximumRetryAttempts=function.retries, DestinationConfig=destination
+        )
+
+    @cached_property
+    def _role(self) -> str:
+        trust = {"Principal": {"Service": "lambda.amazonaws.com"}}
+        role = self.client("iam").create_role(RoleName="functions", AssumeRolePolicyDocument=json.dumps(trust))
+        return str(role["Role"]["Arn"])
+
+    def send_message(self, queue_arn: str, body: str, attributes: Mapping[str, str]) -> None:
+        """Put a message into the SQS queue with an ARN."""
+        values = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}
+        sqs = self.client("sqs")
+        url = sqs.get_queue_url(QueueName=queue_arn.rpartition(":")[2])["QueueUrl"]
+        sqs.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=values)
 
     def deploy(
         self, path: Path, stack_name: str, *, prefix: str = "", parameters: Mapping[str, str] | None = None
@@ -147,7 +170,6 @@ class MotoAws:
 
     def _function(self, name: str, plan: sam_template.Plan, outputs: dict[str, str], prefix: str) -> Function:
         properties, full_name = plan.functions[name], f"{prefix}{name}"
-        has_inbox = f"{name}Inbox" in plan.template["Resources"]
         return Function(
             name=full_name,
             code=Path("/", properties["Code"]["S3Key"]),
@@ -156,7 +178,9 @@ class MotoAws:
             memory=int(outputs[f"{name}/MemorySize"]),
             environment={variable: outputs[f"{name}/{variable}"] for variable in sam_template.variables(properties)}
             | {"AWS_LAMBDA_FUNCTION_NAME": full_name, "AWS_ENDPOINT_URL": self.url, **LAMBDA_ENVIRONMENT},
-            inbox=self.client("sqs").get_queue_url(QueueName=f"{full_name}Inbox")["QueueUrl"] if has_inbox else None,
+            retries=int(outputs.get(f"{name}//retries", 2)),
+            on_failure=outputs.get(f"{name}//on_failure", ""),
+            dead_letters=outputs.get(f"{name}//dead_letters", ""),
         )
 
 

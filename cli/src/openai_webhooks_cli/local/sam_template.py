@@ -3,8 +3,7 @@
 moto runs no Lambda functions here, has no API Gateway, and creates no secrets through CloudFormation. `plan` therefore
 changes the template:
 
-- Functions and other resources that moto lacks leave the template. References to them become parameters.
-- A rule with a function as its target sends its events to a queue instead, the function's inbox.
+- Functions and other resources that moto lacks leave the template. References to them become parameters, or ARNs.
 - Values that CloudFormation resolves for a function, such as its environment, become outputs.
 
 `python -m openai_webhooks_cli.local.sam_template template.yaml` prints the plain CloudFormation.
@@ -47,7 +46,12 @@ REPLACED_TYPES = (
     "AWS::Events::Archive",
     "AWS::Events::EventBusPolicy",
     "AWS::IAM::",
-    "AWS::Lambda::",
+    "AWS::Lambda::Alias",
+    "AWS::Lambda::EventInvokeConfig",
+    "AWS::Lambda::Function",
+    "AWS::Lambda::LayerVersion",
+    "AWS::Lambda::Permission",
+    "AWS::Lambda::Version",
     "AWS::Logs::ResourcePolicy",
     "AWS::Route53::",
     "AWS::S3::BucketPolicy",
@@ -114,21 +118,25 @@ def plan(path: Path, prefix: str = "") -> Plan:
         if not _obstacle(properties)
     }
     _require_code(path, functions)
-    created |= _add_inboxes(resources, functions)
-    omitted += _remove_targets(created)
     machines = dict(_of_type(resources, "AWS::StepFunctions::StateMachine"))
-    template.setdefault("Outputs", {}).update(_settings(functions) | _definitions(machines))
+    outputs = _settings(functions) | _failures(resources, functions) | _definitions(machines)
+    template.setdefault("Outputs", {}).update(outputs)
     _name_physically(created, prefix)
 
-    absent = resources.keys() - created.keys()
+    absent = {name: resource for name, resource in resources.items() if name not in created}
+    arns = {name: _arn(name, resource["Type"], prefix) for name, resource in absent.items()}
     template["Resources"] = created
     declared = dict(template.setdefault("Parameters", {}))
     names = {name: name for name in absent} | {name: f"{prefix}{name}" for name in functions}
-    names |= {name: f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{prefix}{name}" for name in machines}
+    names |= {name: arns[name] for name in machines}
+    names |= {
+        name: f"{arns[alias['FunctionName']['Ref']]}:{alias['Name']}"
+        for name, alias in _of_type(resources, "AWS::Lambda::Alias")
+    }
     template["Parameters"].update({name: {"Type": "String", "Default": value} for name, value in names.items()})
     buses = {name for name, _ in _of_type(resources, "AWS::Events::EventBus")}
     return Plan(
-        template=_for_moto(template, absent=absent, buses=buses),
+        template=_for_moto(template, arns=arns, buses=buses),
         functions=functions,
         secrets={
             name: str(secret.get("SecretString", "generated"))
@@ -218,6 +226,8 @@ def _omitted(resources: Resources) -> Iterator[str]:
     for name, resource in resources.items():
         if not resource["Type"].startswith((*CREATED_TYPES, *REPLACED_TYPES)):
             yield f"{name} ({resource['Type']})"
+        elif "ScheduleExpression" in resource.get("Properties", {}):
+            yield f"{name} (a schedule)"
 
 
 def _obstacle(properties: dict[str, Any]) -> str:
@@ -230,32 +240,15 @@ def _obstacle(properties: dict[str, Any]) -> str:
     return "" if runtime.startswith("python") else f"the runtime {runtime or 'is missing'}"
 
 
-def _add_inboxes(resources: Resources, functions: dict[str, Any]) -> Resources:
-    """Return a queue for each function that a rule invokes, and make the queue the rule's target."""
-    aliases = {
-        name: properties["FunctionName"]["Ref"] for name, properties in _of_type(resources, "AWS::Lambda::Alias")
-    }
-    inboxes: Resources = {}
-    for _, rule in _of_type(resources, "AWS::Events::Rule"):
-        for target in rule["Targets"]:
-            # moto fails on placeholders without quotes, which some targets need in AWS.
-            target.pop("InputTransformer", None)
-            named = {aliases.get(name, name) for name in _references(target["Arn"])}
-            for function in functions.keys() & named:
-                inboxes[f"{function}Inbox"] = {"Type": "AWS::SQS::Queue"}
-                target["Arn"] = {"Fn::GetAtt": [f"{function}Inbox", "Arn"]}
-    return inboxes
-
-
-def _remove_targets(created: Resources) -> Iterator[str]:
-    """Remove targets that are not among the created resources, and rules that have no other. Yield what is removed."""
-    for name, rule in list(_of_type(created, "AWS::Events::Rule")):
-        for target in list(rule["Targets"]):
-            if absent := sorted(set(_references(target["Arn"])) - created.keys()):
-                rule["Targets"].remove(target)
-                yield f"the target {', '.join(absent)} of {name}"
-        if not rule["Targets"]:
-            del created[name]
+def _arn(name: str, resource_type: str, prefix: str) -> str:
+    """Return the ARN of a resource that the embedded AWS does not create."""
+    service = resource_type.split("::")[1].lower()
+    match service:
+        case "lambda":
+            return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{prefix}{name}"
+        case "stepfunctions":
+            return f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{prefix}{name}"
+    return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{prefix}{name}"
 
 
 def _settings(functions: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -270,6 +263,22 @@ def _settings(functions: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]
             **variables(properties),
         }.items()
     }
+
+
+def _failures(resources: Resources, functions: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return outputs with how often an asynchronous invocation is retried, and with the queues for failures."""
+    found = {
+        f"{name}//dead_letters": properties["DeadLetterConfig"]["TargetArn"]
+        for name, properties in functions.items()
+        if "DeadLetterConfig" in properties
+    }
+    for _, properties in _of_type(resources, "AWS::Lambda::EventInvokeConfig"):
+        name = properties["FunctionName"]["Ref"]
+        if "MaximumRetryAttempts" in properties:
+            found[f"{name}//retries"] = str(properties["MaximumRetryAttempts"])
+        if destination := properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination"):
+            found[f"{name}//on_failure"] = destination
+    return {name: {"Value": value} for name, value in found.items()}
 
 
 def _definitions(machines: Resources) -> dict[str, dict[str, Any]]:
@@ -328,31 +337,44 @@ def _references(node: Any) -> Iterator[str]:
                 yield value.partition(".")[0] if isinstance(value, str) else value[0]
             elif key == "Fn::Sub":
                 text, values = (value, {}) if isinstance(value, str) else value
-                yield from {name for name in _SUB.findall(text) if name not in values}
+                yield from {name for name, _ in _SUB.findall(text) if name not in values}
                 yield from _references(values)
             else:
                 yield from _references(value)
 
 
-# A placeholder without its attribute, such as ${Table.Arn}. ${!Literal} is none.
-_SUB = re.compile(r"\$\{([\w:]+)(?:\.[\w.]+)?\}")
+# The name and the attribute of a placeholder, such as ${Table.Arn}. ${!Literal} is none.
+_SUB = re.compile(r"\$\{([\w:]+)(\.[\w.]+)?\}")
 
 
-def _for_moto(node: Any, *, absent: set[str], buses: set[str]) -> Any:
-    """Return the node without references that moto cannot resolve: to absent resources, and to buses by `Ref`."""
+def _for_moto(node: Any, *, arns: Mapping[str, str], buses: set[str]) -> Any:
+    """Return the node without references that moto cannot resolve: to absent resources, and to buses by `Ref`.
+
+    `arns` are those of the absent resources.
+    """
     if isinstance(node, list):
-        return [_for_moto(item, absent=absent, buses=buses) for item in node]
+        return [_for_moto(item, arns=arns, buses=buses) for item in node]
     if not isinstance(node, dict):
         return node
-    if node.keys() == {"Fn::GetAtt"} and (name := next(_references(node))) in absent:
-        return {"Ref": name}  # the parameter that replaces the resource
+    if node.keys() == {"Fn::GetAtt"} and (name := next(_references(node))) in arns:
+        attribute = (
+            node["Fn::GetAtt"].partition(".")[2] if isinstance(node["Fn::GetAtt"], str) else node["Fn::GetAtt"][1]
+        )
+        return arns[name] if attribute == "Arn" else {"Ref": name}  # the parameter that replaces the resource
     if node.keys() == {"Fn::Sub"}:
         text, values = (node["Fn::Sub"], {}) if isinstance(node["Fn::Sub"], str) else node["Fn::Sub"]
-        text = _SUB.sub(lambda match: f"${{{match[1]}}}" if match[1] in absent else match[0], text)
-        return {"Fn::Sub": [text, _for_moto(values, absent=absent, buses=buses)] if values else text}
+        text = _SUB.sub(lambda match: _replaced(match, arns), text)
+        return {"Fn::Sub": [text, _for_moto(values, arns=arns, buses=buses)] if values else text}
     if node.keys() == {"Ref"} and node["Ref"] in buses:
         return {"Fn::GetAtt": [node["Ref"], "Name"]}
-    return {key: _for_moto(value, absent=absent, buses=buses) for key, value in node.items()}
+    return {key: _for_moto(value, arns=arns, buses=buses) for key, value in node.items()}
+
+
+def _replaced(placeholder: re.Match[str], arns: Mapping[str, str]) -> str:
+    name, attribute = placeholder[1], placeholder[2]
+    if name not in arns or not attribute:
+        return placeholder[0]
+    return arns[name] if attribute == ".Arn" else f"${{{name}}}"
 
 
 if __name__ == "__main__":

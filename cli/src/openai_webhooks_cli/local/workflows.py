@@ -18,6 +18,7 @@ from moto.stepfunctions.parser.asl.eval.callback.callback import CallbackEndpoin
 from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication, Execution
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
+from openai_webhooks_cli.local.event_bridge import function_name
 from openai_webhooks_cli.local.function_pool import FunctionFailed
 from openai_webhooks_cli.local.moto_aws import MotoAws
 from openai_webhooks_cli.local.sam_template import ACCOUNT
@@ -105,7 +106,7 @@ class _Lambda:
         self._invoke = invoke
 
     def invoke(self, **parameters: Any) -> dict[str, Any]:
-        name = parameters["FunctionName"].rpartition(":")[2]
+        name = function_name(parameters["FunctionName"])
         try:
             result, failure = self._invoke(name, json.loads(parameters["Payload"])), {}
         except FunctionFailed as error:

@@ -317,7 +317,7 @@ def test_rules_that_do_nothing_are_found(scene: Scene) -> None:
 
 def test_events_that_subscribers_do_not_get_are_found(scene: Scene) -> None:
     on_batch = {"Rule": scene.rule("OnBatch"), "EventBusName": scene.stack.bus}
-    without_queue = {"Id": "t", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:OnBatchFunctionInbox"}
+    without_queue = {"Id": "t", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"}
     scene.client("events").put_targets(**on_batch, Targets=[without_queue])
     scene.count("FailedInvocations", rule=on_batch["Rule"])
     url = scene.client("sqs").get_queue_url(QueueName="OnBatchDeadLetters")["QueueUrl"]

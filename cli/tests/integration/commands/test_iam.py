@@ -74,7 +74,8 @@ def world(
     openai: EndpointsStandIn,
     monkeypatch: pytest.MonkeyPatch,
 ) -> World:
-    subscriber.add_rule("to-queue", f"arn:aws:sqs:{REGION}:{ACCOUNT}:OnFailureFunctionInbox")
+    subscriber.sqs.create_queue(QueueName="inbox")
+    subscriber.add_rule("to-queue", f"arn:aws:sqs:{REGION}:{ACCOUNT}:inbox")
     for rule in ("orders", "to-queue", "removed"):
         subscriber.add_letter(rule)
     add_alarm(receiver, monkeypatch)

@@ -47,7 +47,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def start(code: str = CODE, *, timeout: int = 9) -> FunctionPool:
         (tmp_path / "module.py").write_text(code)
         environment = {"AWS_REGION": "us-east-1"}
-        function = Function("SampleFunction", tmp_path, "module.handler", timeout, 128, environment, inbox=None)
+        function = Function("SampleFunction", tmp_path, "module.handler", timeout, 128, environment)
         pools.append(FunctionPool(function, logs=tmp_path))
         return pools[-1]
 

@@ -87,26 +87,26 @@ Resources:
     Type: AWS::Events::Rule
     Properties: {EventPattern: {source: [a]}, Targets: [{Id: "1", Arn: !Ref Workflow}]}
 Outputs:
-  Rule: {Value: !Ref Absent}
   Node: {Value: !Sub "node: ${Node.Arn}, ${!Literal}, ${AWS::Region}"}
 """
 
 
-def test_absent_targets_are_left_out_named_and_replaced(plan_of: PlanOf) -> None:
+def test_absent_resources_have_arns_of_aws(plan_of: PlanOf) -> None:
     plan = plan_of(TARGETS, "stack-")
     template = plan.template
 
     assert plan.omitted == [
         "Node (the runtime nodejs24.x)",
-        "the target Node of Mixed",
-        "the target Workflow of Absent",
     ]
-    assert "Absent" not in template["Resources"]
-    assert template["Outputs"]["Rule"]["Value"] == {"Ref": "Absent"}
-    assert template["Outputs"]["Node"]["Value"] == {"Fn::Sub": "node: ${Node}, ${!Literal}, ${AWS::Region}"}
-    defaults = {name: template["Parameters"][name]["Default"] for name in ("Absent", "Node", "Function")}
+    function = "arn:aws:lambda:us-east-1:123456789012:function:stack-"
+    targets = template["Resources"]["Mixed"]["Properties"]["Targets"]
+    assert targets[1]["Arn"] == {"Fn::Sub": f"{function}Node"}
+    assert template["Outputs"]["Node"]["Value"] == {"Fn::Sub": f"node: {function}Node, ${{!Literal}}, ${{AWS::Region}}"}
+    defaults = {name: parameter["Default"] for name, parameter in template["Parameters"].items()}
     # Workflows call functions by name.
-    assert defaults == {"Absent": "Absent", "Node": "Node", "Function": "stack-Function"}
+    assert defaults["Function"] == "stack-Function"
+    assert defaults["FunctionAliaslive"] == f"{function}Function:live"
+    assert defaults["Workflow"] == "arn:aws:states:us-east-1:123456789012:stateMachine:stack-Workflow"
 
 
 @pytest.mark.parametrize(
