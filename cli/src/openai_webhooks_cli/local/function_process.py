@@ -96,7 +96,9 @@ def _failure(error: BaseException, code: str) -> dict[str, Any]:
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename != __file__ and "importlib" not in frame.filename
     ]
-    traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+    report = traceback.TracebackException.from_exception(error)
+    report.stack = traceback.StackSummary.from_list(frames)
+    print("".join(report.format()), end="", file=sys.stderr)
     own = [f"{os.path.relpath(f.filename, code)}:{f.lineno}" for f in frames if f.filename.startswith(code)]
     if isinstance(error, SyntaxError) and error.filename:
         own.append(f"{os.path.relpath(error.filename, code)}:{error.lineno}")

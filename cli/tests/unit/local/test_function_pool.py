@@ -92,6 +92,7 @@ def test_failure_has_reason_and_next_event_is_handled(start: Start, event: str, 
     assert str(error).startswith(reason)
     assert ('"event": event / 1,' in error.details) == (event == "x")
     assert f"handling {event}" in "".join(error.log)
+    assert function_process.__file__ not in "".join(error.log)
     assert pool.invoke(1).result["event"] == 1
 
 
