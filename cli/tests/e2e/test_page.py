@@ -37,11 +37,16 @@ class Host:
     def __init__(self, port: int = 0) -> None:
         self.feed = Feed()
         self.inputs: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
-        actions = ("send", "send_again", "tamper", "save", "forward_again")
+        actions = ("send", "send_as_new", "send_again", "run_again", "tamper", "save", "forward_again")
         self.page = Page(
             self.feed,
             actions={name: partial(self._act, name) for name in actions},
-            info={"title": "OpenAI webhooks, local", "url": DELIVERIES, "types": ["batch.completed", "batch.failed"]},
+            info={
+                "title": "OpenAI webhooks, local",
+                "url": DELIVERIES,
+                "types": ["batch.completed", "batch.failed"],
+                "samples": {"batch.completed": {"id": "batch_1"}, "batch.failed": {"id": "batch_2"}},
+            },
         )
         listener = socket.create_server((wsgi_server.LOOPBACK, port))
         self._server = wsgi_server.start(Request.application(self._respond), listener)
@@ -59,6 +64,9 @@ class Host:
         self.inputs.put((name, values))
         if values.get("event_type") == "refused":
             raise ValueError("The receiver refused it.")
+        if name == "send":
+            _add(self.feed, values["event_type"], webhook_id="wh_sent")
+            return {"webhook_id": "wh_sent"}
         return {"path": "events/saved.json"}
 
 
@@ -158,14 +166,29 @@ def test_rows_and_details_follow_the_feed(host: Host, tab: Tab) -> None:
     expect(tab.locator(".row .type")).to_have_text(["batch.completed", "batch.failed"])
     for text in ("200", "published", "12 ms", "OnBatch …"):
         expect(newest).to_contain_text(text)
-    expect(tab.locator(".row .reached.bad")).to_have_text("localhost:8000 no answer")
+    expect(tab.locator(".row.failed .reached")).to_have_text("localhost:8000 no answer")
     newest.click()
     expect(tab.locator(".subscriber")).to_contain_text("running")
 
     host.feed.update(record_id, subscribers=[{"name": "OnBatch", "ok": False, "log": ["KeyError: 'id'"]}])
 
     expect(tab.locator(".subscriber")).to_contain_text("KeyError: 'id'")
-    expect(newest.locator(".reached.bad")).to_have_text("OnBatch failed")
+    expect(tab.locator(".row.failed").first.locator(".reached")).to_have_text("OnBatch failed")
+    ok, failed = ({"name": "OnBatch", "ok": ok} for ok in (True, False))
+    targets = ["OnBatch", "Slow", "Queue (SQS)", "bus (logs)"]
+    matched = {"rule": "Batches", "targets": targets, "matched": True, "reason": ""}
+    disabled = {"rule": "Off", "targets": ["OnBatch"], "matched": False, "reason": "the rule is disabled"}
+
+    host.feed.update(record_id, rules=[matched, disabled], subscribers=[failed, {**failed, "attempt": 2}, ok])
+
+    rules = [f"Batches: matched, to {', '.join(targets)}", "Off: the rule is disabled"]
+    expect(tab.locator(".rules li")).to_have_text(rules)
+    expect(tab.locator(".subscriber > p:first-child")).to_have_text(
+        ["OnBatchfailed", "OnBatchfailedattempt 2", "OnBatchsucceededrun 2", "Slowrunning"]
+    )
+    expect(tab.locator(".subscriber > .label")).to_have_text(["Rule: Batches"] * 4)
+    expect(newest.locator(".reached")).to_have_text("OnBatch, Slow …, Queue (SQS)")
+    expect(tab.locator(".row.failed")).to_have_count(1)  # the newest run of the other row's subscriber succeeded
 
 
 def test_details_show_everything(host: Host, tab: Tab) -> None:
@@ -176,7 +199,7 @@ def test_details_show_everything(host: Host, tab: Tab) -> None:
         bus_event={"detail-type": "batch.completed"},
         forwards=[{"url": "http://localhost:8000/hook", "status": 502, "ms": 7, "text": "no upstream"}],
     )
-    expect(tab.locator(".row .reached.bad")).to_have_text("a reason")
+    expect(tab.locator(".row.failed .reached")).to_have_text("a reason")
     tab.locator(".row").click()
 
     for text in (
@@ -190,13 +213,15 @@ def test_details_show_everything(host: Host, tab: Tab) -> None:
 
 def test_actions_get_the_open_record(host: Host, tab: Tab) -> None:
     _add(host.feed, kind="event", headers=None, body=None)
-    chosen = _add(host.feed)
+    chosen = _add(host.feed, bus_event={})
     _add(host.feed)
     expect(tab.locator(".row")).to_have_count(3)
     tab.locator(".row").nth(1).click()
 
     for button, action, values in (
+        ("Send as a new event", "send_as_new", {}),
         ("Send again", "send_again", {}),
+        ("Run again: OnBatch", "run_again", {"subscriber": "OnBatch"}),
         ("Forward again", "forward_again", {}),
         ("signature", "tamper", {"part": "signature"}),
         ("timestamp", "tamper", {"part": "timestamp"}),
@@ -206,6 +231,11 @@ def test_actions_get_the_open_record(host: Host, tab: Tab) -> None:
         tab.get_by_role("button", name=button, exact=True).click()
         assert host.inputs.get(timeout=10) == (action, {"record_id": chosen, **values}), button
     expect(tab.locator("#feedback")).to_contain_text("events/saved.json")
+    again = tab.get_by_role("button", name="Run again")
+    again.focus()
+    host.feed.update(chosen, outcome="changed")
+    expect(tab.locator("#details")).to_contain_text("200 changed")
+    expect(again).to_be_focused()
     tab.locator(".row").last.click()  # no delivery
     expect(tab.locator("#actions button:visible")).to_have_text(["Forward again"])
 
@@ -216,7 +246,10 @@ def test_send_shows_errors_until_event_is_sent(host: Host, tab: Tab, errors: lis
     alert = tab.get_by_role("alert")
     tab.get_by_role("button", name="Send an event").click()
 
+    event_type.fill("batch.completed")
+    expect(fields).to_have_value('{\n  "id": "batch_1"\n}')
     event_type.fill("refused")
+    expect(fields).to_have_value("")
     for text in ("{", "[1]", "null", "7"):
         fields.fill(text)
         send.click()
@@ -228,8 +261,9 @@ def test_send_shows_errors_until_event_is_sent(host: Host, tab: Tab, errors: lis
     fields.fill('{"id": "batch_7", "n": 2}')
     send.click()
     expect(tab.locator("#send")).to_be_hidden()
+    expect(tab.locator("#details")).to_contain_text("wh_sent")
 
-    assert host.inputs.get(timeout=10) == ("send", {"event_type": "refused", "data": {}})
+    assert host.inputs.get(timeout=10) == ("send", {"event_type": "refused"})
     data = {"id": "batch_7", "n": 2}
     assert host.inputs.get(timeout=10) == ("send", {"event_type": "batch.failed", "data": data})
     assert ["400" in error for error in errors] == [True]  # the browser logs every answer of 400
@@ -263,7 +297,7 @@ def test_copied_curl_command_sends_same_delivery(host: Host, tab: Tab, body: str
 
 def test_filters_choose_by_type_outcome_and_text(host: Host, tab: Tab) -> None:
     _add(host.feed, "batch.completed", event_id="evt_needle")
-    _add(host.feed, "batch.failed")
+    _add(host.feed, "batch.failed", subscribers=[{"name": "OnBatch", "ok": False}])
     _add(host.feed, "batch.failed", outcome="Unverified", status=401, reason="The timestamp is old.")
     rows, count = tab.locator(".row"), tab.locator("#count")
     expect(rows).to_have_count(3)
@@ -272,13 +306,15 @@ def test_filters_choose_by_type_outcome_and_text(host: Host, tab: Tab) -> None:
     expect(rows).to_have_count(2)
     tab.get_by_label("Filter by outcome").select_option("Unverified")
     expect(rows).to_have_count(1)
-    expect(count).to_have_text("1 of 3")
+    expect(count).to_have_text("1 of 3 deliveries")
     tab.get_by_label("Filter by type").select_option("")
+    tab.get_by_label("Filter by outcome").select_option("subscriber failed")
+    expect(rows.locator(".reached")).to_have_text("OnBatch failed")
     tab.get_by_label("Filter by outcome").select_option("")
     tab.get_by_label("Filter by text").fill("NEEDLE")
     expect(rows.locator(".type")).to_have_text(["batch.completed"])
     _add(host.feed, "response.completed")  # hidden, and shown when the filter lets it through
-    expect(count).to_have_text("1 of 4")
+    expect(count).to_have_text("1 of 4 deliveries")
     tab.get_by_label("Filter by text").fill("batch_1")  # in each body
     expect(rows).to_have_count(4)
 
@@ -302,7 +338,7 @@ def test_keyboard_moves_opens_and_closes(host: Host, tab: Tab) -> None:
         _add(host.feed, f"type.{number}")
     rows, title = tab.get_by_role("listbox"), tab.locator("#details-title")
     selected = tab.locator("[aria-selected=true] .type")
-    expect(tab.locator("#count")).to_have_text("100")
+    expect(tab.locator("#count")).to_have_text("100 deliveries")
 
     for key, event_type in (
         ("ArrowDown", "type.99"),
@@ -373,9 +409,10 @@ def test_hostile_text_is_shown_as_text(host: Host, tab: Tab) -> None:
             body=text,
             bus_event={short: [text]},
             subscribers=[{"name": short, "ok": False, "duration_ms": 1, "result": text, "log": [text]}],
+            rules=[{"rule": short, "targets": [short], "matched": short == text, "reason": text}],
             forwards=[{"url": short, "status": 200, "ms": 1, "text": text}],
         )
-        expect(tab.locator("#count")).to_have_text(str(number))
+        expect(tab.locator("#count")).to_contain_text(f"{number} deliver")
         tab.locator(".row").first.click()
 
         shown = tab.locator("#content pre").first.text_content() or ""
@@ -462,9 +499,10 @@ def test_page_has_no_serious_accessibility_fault(host: Host, tab: Tab, theme: Th
     assert tab.evaluate("document.documentElement.scrollWidth") <= size[0]
     for key in ("s", "?"):
         tab.keyboard.press(key)
-        expect(tab.get_by_role("dialog")).to_be_visible()
+        expect(tab.get_by_role("dialog"), key).to_be_visible()
         assert _faults(tab) == []
         tab.keyboard.press("Escape")
+        expect(tab.get_by_role("dialog"), key).to_be_hidden()
 
 
 def _faults(tab: Tab) -> list[str]:
@@ -479,7 +517,7 @@ def _faults(tab: Tab) -> list[str]:
 def test_5000_records_do_not_slow_the_page(host: Host, tab: Tab) -> None:
     for number in range(5001):  # the feed keeps 5000
         _add(host.feed, f"type.{number}")
-    expect(tab.locator("#count")).to_have_text("5000", timeout=30_000)
+    expect(tab.locator("#count")).to_have_text("5000 deliveries", timeout=30_000)
     tab.keyboard.press("End")
     expect(tab.locator("[aria-selected=true] .type")).to_have_text("type.1")
     assert tab.locator("*").count() < 500  # only the rows that can be seen are in the document
@@ -493,13 +531,13 @@ def test_5000_records_do_not_slow_the_page(host: Host, tab: Tab) -> None:
 def test_new_records_do_not_move_rows_that_are_read(host: Host, tab: Tab) -> None:
     for number in range(200):
         _add(host.feed, f"type.{number}")
-    expect(tab.locator("#count")).to_have_text("200")
+    expect(tab.locator("#count")).to_have_text("200 deliveries")
     row = tab.locator(".row", has_text="type.100")
     tab.locator("#list").evaluate("list => list.scrollTop = list.scrollHeight / 2 - 100")
     before = row.bounding_box()
 
     _add(host.feed, "new")
-    expect(tab.locator("#count")).to_have_text("201")
+    expect(tab.locator("#count")).to_have_text("201 deliveries")
 
     assert row.bounding_box() == before
 
@@ -528,6 +566,10 @@ def _add_typical(feed: Feed) -> None:
         fails = event_type == "video.failed"
         log = ["app.py:31  VideoQuotaError: no seconds are left for proj_abc123"] if fails else ["handled"]
         subscriber = {"ok": not fails, "duration_ms": 41.7, "result": "" if fails else "null", "log": log}
+        other = f"detail-type is {event_type}, the rule wants agent.session.idle"
+        rules = [{"rule": f"{name}Rule", "targets": [name], "matched": True, "reason": ""} for name in names]
+        rules.append({"rule": "Sessions", "targets": ["Sessions (SQS)"], "matched": False, "reason": other})
+        rules.append({"rule": "Old", "targets": ["OnOld"], "matched": False, "reason": "the rule is disabled"})
         _add(
             feed,
             event_type,
@@ -547,4 +589,5 @@ def _add_typical(feed: Feed) -> None:
             body=json.dumps(event),
             bus_event={"source": "openai.com", "detail-type": event_type, "detail": event} if status == 200 else None,
             subscribers=[{"name": name, **subscriber} for name in names] if outcome == "published" else None,
+            rules=rules if outcome == "published" else None,
         )

@@ -40,7 +40,8 @@ class Page:
     """Answers the requests of the page.
 
     `actions` are functions that the page calls: each takes the action's input and returns an answer in JSON. `info` is
-    JSON with what the page shows in its header: `title`, `url` (where deliveries go, or None) and `types`.
+    JSON with what the page shows: `title`, `url` (where deliveries go, or None), `types`, and `samples` of their data,
+    by type, if the page can send.
     """
 
     def __init__(

@@ -4,7 +4,8 @@
 const SHOWN_CHARACTERS = 100_000; // of a body; more makes the browser slow
 const OPTIONS = 100; // of a filter
 const ANNOUNCE_EVERY = 5000; // milliseconds
-const FEEDBACK_FOR = 10_000; // milliseconds
+const FEEDBACK_FOR = 3000; // milliseconds
+const FEEDBACK_PER_CHARACTER = 100; // milliseconds more, for people who read or copy it
 const RETRY = 2000; // milliseconds
 
 const $ = (id) => document.getElementById(id);
@@ -15,7 +16,7 @@ let frozen = null; // during a pause, the records at its start
 let shown = []; // the records that pass the filters, newest first
 let active = null; // id of the record that the arrow keys have reached
 let opened = null; // the record in the details
-let info = { title: "OpenAI webhooks", url: null, types: [], actions: [] };
+let info = { title: "OpenAI webhooks", url: null, types: [], samples: {}, actions: [] };
 
 // --- Text ---
 
@@ -67,16 +68,36 @@ function element(tag, className, ...children) {
   return node;
 }
 
+function button(text, about) {
+  const node = element("button", "", text);
+  node.type = "button";
+  node.setAttribute("aria-label", visible(`${text}: ${about}`));
+  return node;
+}
+
 // --- The list ---
 
 const level = ({ status }) => (status == null ? "" : status < 300 ? "ok" : status === 409 ? "warn" : "bad");
 const isGood = (status) => status != null && status < 400; // of a forward; without an answer there is no status
-const failed = ({ subscribers = [], forwards = [] }) =>
-  subscribers.some(({ ok }) => ok === false) || forwards.some(({ status }) => !isGood(status));
+const isFunction = (target) => !target.endsWith(")"); // another target says what it is: "Orders (SQS)"
+const isOfBus = (target) => /\((logs|events)\b[^()]*\)$/.test(target); // the bus's own log and archive take all events
 
-function reached({ reason, status, subscribers, forwards = [] }) {
+// The newest run of each subscriber, failures first, and the targets of matching rules without a run.
+function newestRuns({ subscribers = [], rules = [] }) {
+  const targets = rules.flatMap((rule) => (rule.matched ? rule.targets.filter((target) => !isOfBus(target)) : []));
+  const runs = [...targets.map((name) => ({ name })), ...subscribers];
+  const newest = [...new Map(runs.map((run) => [run.name, run])).values()];
+  return newest.sort((a, b) => (b.ok === false) - (a.ok === false));
+}
+
+const failed = (record) =>
+  newestRuns(record).some(({ ok }) => ok === false) || (record.forwards ?? []).some(({ status }) => !isGood(status));
+
+function reached(record) {
+  const { reason, status, subscribers, forwards = [] } = record;
   if (reason) return reason;
-  const parts = (subscribers ?? []).map(({ name, ok }) => name + (ok == null ? " …" : ok ? "" : " failed"));
+  const state = ({ name, ok }) => (ok === false ? " failed" : ok == null && isFunction(name) ? " …" : "");
+  const parts = newestRuns(record).map((run) => run.name + state(run));
   parts.push(...forwards.map(({ url, status: answer }) => `${url} ${answer ?? "no answer"}`));
   if (!parts.length && subscribers && !(status >= 300)) return "no subscriber";
   return parts.join(", ");
@@ -85,7 +106,8 @@ function reached({ reason, status, subscribers, forwards = [] }) {
 const searchTexts = new WeakMap();
 function searchText(record) {
   if (!searchTexts.has(record)) {
-    searchTexts.set(record, `${stringified({ ...record, body: null })}\n${record.body ?? ""}`.toLowerCase());
+    const rules = record.rules?.filter(({ matched }) => matched); // the other rules name types of other events
+    searchTexts.set(record, `${stringified({ ...record, rules, body: null })}\n${record.body ?? ""}`.toLowerCase());
   }
   return searchTexts.get(record);
 }
@@ -105,7 +127,7 @@ function refresh() {
   const all = [...(frozen ?? records).values()].sort((a, b) => b.id - a.id);
   const matches = (record) =>
     (!type || record.event_type === type) &&
-    (!outcome || record.outcome === outcome) &&
+    (!outcome || (outcome === "failed" ? failed(record) : record.outcome === outcome)) &&
     (!text || searchText(record).includes(text.toLowerCase()));
 
   // Someone who has scrolled down keeps looking at the same rows while new ones arrive above.
@@ -117,7 +139,8 @@ function refresh() {
   const moved = anchor === undefined ? -1 : shown.findIndex(({ id }) => id <= anchor);
   if (moved >= 0) list.scrollTop += (moved - first) * height;
 
-  $("count").textContent = shown.length === all.length ? `${all.length}` : `${shown.length} of ${all.length}`;
+  const count = shown.length === all.length ? `${all.length}` : `${shown.length} of ${all.length}`;
+  $("count").textContent = `${count} ${all.length === 1 ? "delivery" : "deliveries"}`;
   $("empty").textContent = all.length ? "No delivery matches the filters." : "No deliveries yet.";
   $("empty").hidden = shown.length > 0;
   list.hidden = shown.length === 0;
@@ -170,7 +193,7 @@ function fill(row, index, height) {
   ];
   texts.forEach((text, cell) => (row.children[cell].textContent = visible(String(text).slice(0, 500))));
   row.children[2].className = `status ${level(record)}`;
-  row.children[5].className = `reached ${failed(record) ? "bad" : ""}`;
+  row.classList.toggle("failed", failed(record));
 }
 
 function moveTo(index) {
@@ -218,45 +241,74 @@ function showDetails() {
   fact("Answer", [status, outcome].filter(Boolean).join(" "), level(opened));
   fact("Reason", reason);
   fact("Time", new Date(opened.time * 1000).toLocaleString());
-  fact("Duration", milliseconds(duration_ms));
+  fact("Answered in", milliseconds(duration_ms));
   fact("Event id", event_id, "id");
   fact("webhook-id", webhook_id, "id");
   const parts = [facts];
-  if (opened.subscribers) parts.push(element("h3", "", "Subscribers"), ...opened.subscribers.map(subscriber));
-  if (opened.subscribers?.length === 0) parts.push(element("p", "hint", "No subscriber received this event."));
+  if (opened.subscribers) parts.push(element("h3", "", "Subscribers"), ...subscriberRuns());
+  if (opened.rules) parts.push(element("h3", "", "Rules"), element("ul", "rules", ...opened.rules.map(rule)));
   if (opened.forwards?.length) parts.push(element("h3", "", "Forwarded to"), ...opened.forwards.map(forward));
   if (body != null) parts.push(...block("Body", body, indented(body)));
   const busEvent = stringified(bus_event); // undefined if there is none
   if (busEvent) parts.push(...block("Event on the bus", busEvent, indented(busEvent)));
   const lines = Object.entries(headers ?? {}).map(([name, value]) => `${name}: ${value}`);
   if (headers) parts.push(...block("Headers", lines.join("\n")));
+  const focused = $("content").contains(document.activeElement) && document.activeElement.getAttribute("aria-label");
   $("content").replaceChildren(...parts);
+  const same = [...$("content").querySelectorAll("button")].find((node) => node.getAttribute("aria-label") === focused);
+  same?.focus({ preventScroll: true });
 }
 
-function subscriber({ name, ok, duration_ms, result, log }) {
-  const [className, text] = ok == null ? ["hint", "running"] : ok ? ["ok", "succeeded"] : ["bad", "failed"];
+// All runs of the subscribers. Those of one subscriber are together, in their order.
+function subscriberRuns() {
+  const subscribers = newestRuns(opened).filter(({ name, ok }) => ok != null || isFunction(name));
+  if (!subscribers.length) return [element("p", "hint", "No function received this event.")];
+  return subscribers.flatMap((newest) => {
+    const runs = opened.subscribers.filter(({ name }) => name === newest.name);
+    let number = 0; // a retry is not a run of its own
+    return (runs.length ? runs : [newest]).map((run) => {
+      number += (run.attempt ?? 1) === 1;
+      return subscriberRun(run, number, run === newest);
+    });
+  });
+}
+
+function subscriberRun({ name, attempt, ok, duration_ms, result, log }, number, isNewest) {
+  const [className, text] = ok == null ? ["hint", "running"] : ok ? ["ok", "succeeded"] : ["failed", "failed"];
+  const notes = [number > 1 && `run ${number}`, attempt > 1 && `attempt ${attempt}`].filter(Boolean);
+  const parts = [element("span", className, text), element("span", "hint", notes.join(", "))];
+  parts.push(element("span", "duration", milliseconds(duration_ms)));
+  if (isNewest && ok != null && opened.bus_event && info.actions.includes("run_again")) {
+    const again = button("Run again", name);
+    Object.assign(again.dataset, { needs: "run_again", subscriber: name });
+    parts.push(again);
+  }
+  const rules = (opened.rules ?? []).filter(({ matched, targets }) => matched && targets.includes(name));
   const texts = { Result: result, Log: log?.join("\n") };
-  return outcomeOf(name, element("span", className, text), milliseconds(duration_ms), texts);
+  return outcomeOf(name, parts, texts, rules.length && `Rule: ${rules.map((match) => match.rule).join(", ")}`);
+}
+
+function rule({ rule: name, targets, matched, reason }) {
+  const text = matched ? `matched, to ${targets.join(", ") || "no target"}` : reason.slice(0, 500);
+  return element("li", matched ? "ok" : "hint", element("span", "name", name), `: ${text}`);
 }
 
 function forward({ url, status, ms, text }) {
-  const state = element("span", isGood(status) ? "ok" : "bad", `${status ?? "no answer"}`);
-  return outcomeOf(url, state, milliseconds(ms), { Answer: text });
+  const state = element("span", isGood(status) ? "ok" : "failed", `${status ?? "no answer"}`);
+  return outcomeOf(url, [state, element("span", "duration", milliseconds(ms))], { Answer: text });
 }
 
-function outcomeOf(name, state, duration, texts) {
-  const line = element("p", "", element("span", "name", name), state, element("span", "", duration));
+function outcomeOf(name, parts, texts, hint) {
+  const line = element("p", "", element("span", "name", name), ...parts);
   const outputs = Object.entries(texts).filter(([, text]) => text);
   const blocks = outputs.flatMap(([label, text]) => [element("p", "label", label), pre(text)]);
-  return element("div", "subscriber", line, ...blocks);
+  return element("div", "subscriber", line, ...(hint ? [element("p", "label", hint)] : []), ...blocks);
 }
 
 const pre = (text) => element("pre", "", text.slice(0, SHOWN_CHARACTERS));
 
 function block(title, text, formatted = text) {
-  const copy = element("button", "", "Copy");
-  copy.type = "button";
-  copy.setAttribute("aria-label", `Copy: ${title}`);
+  const copy = button("Copy", title);
   copy.addEventListener("click", () => copyText(text, `${title}: copied.`));
   const parts = [element("div", "block-heading", element("h3", "", title), copy), pre(formatted)];
   if (formatted.length > SHOWN_CHARACTERS) parts.push(element("p", "hint", "This is only the start. Copy takes all."));
@@ -272,6 +324,7 @@ function available(action) {
 }
 
 async function run(action, input) {
+  const newest = Math.max(0, ...records.keys());
   const response = await fetch(`/page/actions/${action}`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -281,25 +334,41 @@ async function run(action, input) {
   });
   const answer = await response.json().catch(() => null);
   if (!response.ok) throw new Error(answer?.error ?? `The action failed (${response.status}). The terminal shows why.`);
+  if (answer?.webhook_id) {
+    sent = { webhook_id: answer.webhook_id, newest };
+    records.forEach(openSent);
+  }
   return answer;
 }
 
+let sent = null; // the delivery that the page has sent last, until its record is here
+function openSent(record) {
+  if (!sent || record.webhook_id !== sent.webhook_id || record.id <= sent.newest) return;
+  sent = null;
+  active = record.id;
+  list.scrollTop = 0;
+  open(record);
+  schedule();
+}
+
 const DONE = {
+  send_as_new: () => "Sent as a new event.",
   send_again: () => "Sent again, with the same webhook-id.",
+  run_again: (_, { subscriber }) => `${subscriber} runs again.`,
   forward_again: () => "Forwarded again.",
   save: ({ path }) => `Saved as ${path}. Run: sam local invoke ReceiverFunction -e ${path}`,
   tamper: () => "Sent with a wrong part. The receiver must reject it.",
 };
 
 async function act({ target }) {
-  const { needs: action, part } = target.closest("button")?.dataset ?? {};
+  const { needs: action, ...input } = target.closest("button")?.dataset ?? {};
   if (!action) return;
   if (action === "curl") {
     copyText(curl(opened), "Copied. The receiver accepts the signature for 5 minutes after its timestamp.");
     return;
   }
   try {
-    feedback(DONE[action](await run(action, { record_id: opened.id, ...(part && { part }) })));
+    feedback(DONE[action](await run(action, { record_id: opened.id, ...input }), input));
   } catch (error) {
     feedback(error.message);
   }
@@ -335,15 +404,27 @@ let feedbackTimer;
 function feedback(text) {
   $("feedback").textContent = visible(text);
   clearTimeout(feedbackTimer);
-  feedbackTimer = setTimeout(() => ($("feedback").textContent = ""), FEEDBACK_FOR);
+  const shownFor = FEEDBACK_FOR + text.length * FEEDBACK_PER_CHARACTER;
+  feedbackTimer = setTimeout(() => ($("feedback").textContent = ""), shownFor);
+}
+
+let sample = ""; // the text of the sample in the form
+function showSample() {
+  const data = info.samples[$("send-type").value.trim()];
+  const text = data ? JSON.stringify(data, null, 2) : "";
+  const field = $("send-data");
+  // Types with the same sample keep what was typed, and so does a type without a sample.
+  if (text === sample || (!text && field.value !== sample)) return;
+  field.value = sample = text;
 }
 
 async function send(event) {
   event.preventDefault();
   $("send-error").textContent = "";
   try {
-    const data = JSON.parse($("send-data").value.trim() || "{}");
-    if (data === null || typeof data !== "object" || Array.isArray(data)) throw new SyntaxError();
+    const text = $("send-data").value.trim();
+    const data = text ? JSON.parse(text) : undefined;
+    if (text && (data === null || typeof data !== "object" || Array.isArray(data))) throw new SyntaxError();
     await run("send", { event_type: $("send-type").value.trim(), data });
     $("send").close();
     feedback("Sent.");
@@ -404,10 +485,11 @@ function receive(record, version) {
   for (const name in record) if (record[name] === null) delete record[name];
   if (version > seenVersion && !records.has(record.id)) unannounced += 1;
   records.set(record.id, record);
+  openSent(record);
   if (records.size > limit) records.delete(records.keys().next().value);
   addOption($("filter-outcome"), record.outcome);
   addOption($("filter-type"), record.event_type);
-  if (opened?.id === record.id && !frozen) {
+  if (opened?.id === record.id && !frozen?.has(record.id)) {
     opened = record;
     showDetails();
   }
@@ -501,9 +583,10 @@ for (const name of ["text", "type", "outcome"]) $(`filter-${name}`).addEventList
 $("pause").addEventListener("click", togglePause);
 $("help-open").addEventListener("click", () => showDialog("help"));
 $("send-open").addEventListener("click", () => showDialog("send"));
+$("send-type").addEventListener("input", showSample);
 $("send-form").addEventListener("submit", send);
 $("details-close").addEventListener("click", close);
-$("actions").addEventListener("click", act);
+$("details").addEventListener("click", act);
 for (const button of document.querySelectorAll("[data-closes]")) {
   button.addEventListener("click", () => $(button.dataset.closes).close());
 }
