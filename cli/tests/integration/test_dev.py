@@ -256,13 +256,18 @@ def test_page_shows_delivery_and_its_subscribers(dev: Dev) -> None:
     page = PageOfDev(dev)
 
     sent = page.act("send", event_type="batch.failed", data={"id": "batch_page"})
-    record = page.record(lambda r: r.get("webhook_id") == sent["webhook_id"] and len(r["subscribers"]) == 2)
+    webhook_id = sent["webhook_id"]
+    record = page.record(lambda r: r.get("webhook_id") == webhook_id and len(r["subscribers"]) == 2 and "rules" in r)
 
     assert sent["status"] == 200
     assert json.loads(record["body"])["data"]["id"] == "batch_page"
     assert sorted(subscriber["name"] for subscriber in record["subscribers"]) == ["OnBatch", "OnFailure"]
     assert all(subscriber["ok"] and subscriber["log"] for subscriber in record["subscribers"])
     assert record["bus_event"]["detail-type"] == "batch.failed"
+    matching = {target for rule in record["rules"] if rule["matched"] for target in rule["targets"]}
+    assert matching & {"OnBatch", "OnFailure", "OnResponseCompleted"} == {"OnBatch", "OnFailure"}
+    page.act("run_again", record_id=record["id"], subscriber="OnFailure")
+    assert page.record(lambda r: r.get("subscribers", [])[2:] and r["subscribers"][2]["name"] == "OnFailure")
 
 
 def test_page_sends_again_tampers_and_saves(dev: Dev) -> None:
@@ -272,6 +277,9 @@ def test_page_sends_again_tampers_and_saves(dev: Dev) -> None:
 
     assert page.act("send_again", record_id=record["id"]) == sent
     assert page.delivery(sent["webhook_id"], "duplicate")
+    new = page.delivery(page.act("send_as_new", record_id=record["id"])["webhook_id"], "published")
+    assert json.loads(new["body"]) == json.loads(record["body"]) | {"id": new["event_id"]}
+    assert new["event_id"] != record["event_id"]
     tampered = page.act("tamper", record_id=record["id"], part="timestamp")
     assert "webhook-timestamp" in page.delivery(tampered["webhook_id"], "Unverified")["reason"]
     saved = json.loads((dev.folder / page.act("save", record_id=record["id"])["path"]).read_text())
@@ -304,6 +312,8 @@ def test_page_refuses_invalid_action(dev: Dev) -> None:
         ("send", {"event_type": "no type"}),
         ("send", {"event_type": "batch.failed", "data": [1]}),
         ("send_again", {"record_id": 10**9}),
+        ("send_as_new", {"record_id": 10**9}),
+        ("run_again", {"record_id": 1, "subscriber": "Nobody"}),
         ("tamper", {"record_id": 1, "part": "everything"}),
         ("save", {"record_id": "1"}),
     ]

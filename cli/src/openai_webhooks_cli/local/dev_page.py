@@ -4,7 +4,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,37 @@ class DevPage:
     has answered.
     """
 
-    def __init__(self, url: str, secret: str) -> None:
-        """`url` is where deliveries go. `secret` signs those that the page sends."""
+    def __init__(
+        self,
+        url: str,
+        secret: str,
+        *,
+        rules: Callable[[Mapping[str, Any]], list[dict[str, Any]]],
+        run_again: Callable[[str, Mapping[str, Any]], None],
+    ) -> None:
+        """`url` is where deliveries go. `secret` signs those that the page sends.
+
+        `rules` returns what each rule does with an event on the bus: `rule`, `targets`, `matched` and `reason`.
+        `run_again` starts a subscriber with an event on the bus, and does not wait for its end.
+        """
         self._url = url
         self._secret = secret
+        self._rules = rules
+        self._run_subscriber = run_again
         self.feed = Feed()
         self._lock = threading.Lock()
         self._records: dict[str, int] = {}  # by EventBridge's id
         self._early: dict[str, dict[str, Any]] = {}  # fields of records that do not exist yet, by EventBridge's id
-        actions = {"send": self._send, "send_again": self._send_again, "tamper": self._tamper, "save": self._save}
-        info = {"title": "openai-webhooks dev", "url": url, "types": list(CATALOG)}
+        actions = {
+            "send": self._send,
+            "send_as_new": self._send_as_new,
+            "send_again": self._send_again,
+            "run_again": self._run_again,
+            "tamper": self._tamper,
+            "save": self._save,
+        }
+        data = {event_type: samples.sample(event_type, created_at=0)["data"] for event_type in CATALOG}
+        info = {"title": "openai-webhooks dev", "url": url, "types": list(CATALOG), "samples": data}
         self.page = Page(self.feed, actions=actions, info=info)
 
     def answered(self, delivery: AnsweredDelivery) -> None:
@@ -64,7 +85,7 @@ class DevPage:
 
     def published(self, event: Mapping[str, Any], *, elsewhere: bool) -> None:
         """Show an event on the bus. It has no delivery here if it was published `elsewhere`."""
-        self._update(event["id"], {"bus_event": event})
+        self._update(event["id"], {"bus_event": event, "rules": self._rules(event)})
         if elsewhere:
             detail = event["detail"]
             fields = {"event_type": event["detail-type"], "event_id": detail.get("id", ""), "outcome": "on the bus"}
@@ -104,19 +125,35 @@ class DevPage:
                 self.feed.update(record_id, **fields)
 
     def _send(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        event_type, data = str(arguments.get("event_type", "")), arguments.get("data") or {}
-        if not isinstance(data, dict):
+        event_type, data = str(arguments.get("event_type", "")), arguments.get("data")
+        if not isinstance(data, dict | None):
             message = 'The data must be a JSON object, for example {"id": "batch_7"}.'
             raise ValueError(message)  # noqa: TRY004  # the page shows ValueErrors
         if not re.fullmatch(r"[\w.-]{1,128}", event_type, re.ASCII):
             raise ValueError("Choose an event type.")
         event = samples.sample(event_type, created_at=int(time.time()), event_id=samples.new_id("evt_"))
-        event["data"] |= data
+        if data is not None:
+            event["data"] = data
         return self._post(samples.encode(event), samples.new_id("wh_"))
+
+    def _send_as_new(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        body = self._delivery(arguments)["body"]
+        try:
+            body = samples.encode({**json.loads(body), "id": samples.new_id("evt_")})
+        except (ValueError, TypeError, RecursionError):
+            raise ValueError("The body is not a JSON object, so it cannot get a new event id.") from None
+        return self._post(body, samples.new_id("wh_"))
 
     def _send_again(self, arguments: dict[str, Any]) -> dict[str, Any]:
         record = self._delivery(arguments)
         return self._post(record["body"].encode(), record["webhook_id"])
+
+    def _run_again(self, arguments: dict[str, Any]) -> None:
+        name, record = arguments.get("subscriber", ""), self._record(arguments)
+        names = [subscriber["name"] for subscriber in record.get("subscribers", [])]
+        if name not in names or "bus_event" not in record:
+            raise ValueError("Choose a subscriber that this event has reached.")
+        self._run_subscriber(name, record["bus_event"])
 
     def _tamper(self, arguments: dict[str, Any]) -> dict[str, Any]:
         part = arguments.get("part")
@@ -147,9 +184,12 @@ class DevPage:
             raise ValueError(f"Cannot write {path}: {error.strerror}.") from None
         return {"path": str(path)}
 
-    def _delivery(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def _record(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         record_id = arguments.get("record_id")
-        record = self.feed.get(record_id) if isinstance(record_id, int) else None
-        if not record or not record.get("headers"):
+        return (self.feed.get(record_id) if isinstance(record_id, int) else None) or {}
+
+    def _delivery(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        record = self._record(arguments)
+        if not record.get("headers"):
             raise ValueError("This record has no delivery any more. Choose another one.")
         return record

@@ -21,7 +21,7 @@ Step = Callable[[DevPage], None]
 
 @pytest.fixture
 def page() -> DevPage:
-    return DevPage("http://127.0.0.1/", "whsec_")
+    return DevPage("http://127.0.0.1/", "whsec_", rules=lambda event: [{"rule": event["id"]}], run_again=print)
 
 
 def answer(page: DevPage, outcome: str = "published") -> None:
@@ -44,6 +44,7 @@ def test_delivery_is_one_record_in_any_order(page: DevPage, order: tuple[str, ..
 
     [(_, record)] = page.feed.changes_since(0)
     assert (record["kind"], record["bus_event"], record["status"]) == ("delivery", EVENT, 200)
+    assert record["rules"] == [{"rule": "eb-1"}]
     assert sorted(record["subscribers"], key=lambda subscriber: str(subscriber["name"])) == SUBSCRIBERS
 
 
