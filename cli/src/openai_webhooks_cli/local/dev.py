@@ -70,7 +70,7 @@ def run(
                 on_workflow_end=happenings.put,
             ) as system,
         ):
-            page = DevPage(system.http_api.url, secret)
+            page = DevPage(system.http_api.url, secret, rules=system.verdicts, run_again=system.subscribers.run_again)
             if with_page:
                 system.http_api.fallback = page.page.respond
             system.watch_bus(happenings.put)

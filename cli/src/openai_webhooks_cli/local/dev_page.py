@@ -12,6 +12,7 @@ import requests
 
 from openai_webhooks import CATALOG
 from openai_webhooks_cli import apigw_event, samples
+from openai_webhooks_cli.local.event_bridge import Event, Verdict
 from openai_webhooks_cli.local.http_api import AnsweredDelivery
 from openai_webhooks_cli.local.subscribers import Arrival
 from openai_webhooks_cli.page.app import Page
@@ -34,12 +35,12 @@ class DevPage:
         url: str,
         secret: str,
         *,
-        rules: Callable[[Mapping[str, Any]], list[dict[str, Any]]],
-        run_again: Callable[[str, Mapping[str, Any]], None],
+        rules: Callable[[Event], list[Verdict]],
+        run_again: Callable[[str, Event], None],
     ) -> None:
         """`url` is where deliveries go. `secret` signs those that the page sends.
 
-        `rules` returns what each rule does with an event on the bus: `rule`, `targets`, `matched` and `reason`.
+        `rules` returns what each rule does with an event on the bus.
         `run_again` starts a subscriber with an event on the bus, and does not wait for its end.
         """
         self._url = url
@@ -83,9 +84,13 @@ class DevPage:
         else:
             self._add("", fields)
 
-    def published(self, event: Mapping[str, Any], *, elsewhere: bool) -> None:
+    def published(self, event: Event, *, elsewhere: bool) -> None:
         """Show an event on the bus. It has no delivery here if it was published `elsewhere`."""
-        self._update(event["id"], {"bus_event": event, "rules": self._rules(event)})
+        rules = [
+            {"rule": verdict.rule, "targets": verdict.targets, "matched": verdict.passes, "reason": verdict.reason}
+            for verdict in self._rules(event)
+        ]
+        self._update(event["id"], {"bus_event": event, "rules": rules})
         if elsewhere:
             detail = event["detail"]
             fields = {"event_type": event["detail-type"], "event_id": detail.get("id", ""), "outcome": "on the bus"}
@@ -96,11 +101,12 @@ class DevPage:
         subscriber = {
             "name": arrival.subscriber,
             "ok": not arrival.failure,
-            "result": arrival.failure or json.dumps(arrival.result),
+            "result": f"{arrival.failure}, {arrival.next_step}" if arrival.failure else json.dumps(arrival.result),
             "duration_ms": round(arrival.seconds * 1000, 1),
             "log": list(arrival.log),
+            "attempt": arrival.attempt,
         }
-        self._update(arrival.event.get("id", ""), {"subscribers": [subscriber]})
+        self._update(arrival.event["id"], {"subscribers": [subscriber]})
 
     def _add(self, eventbridge_id: str, fields: dict[str, Any]) -> None:
         with self._lock:

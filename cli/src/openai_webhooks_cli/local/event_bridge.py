@@ -60,6 +60,13 @@ class Verdict(NamedTuple):
         """Whether the rule passes the event to its targets."""
         return self.is_enabled and not self.mismatch
 
+    @property
+    def reason(self) -> str:
+        """Why the rule does not pass the event on, for people who see the payload anyway. Empty if it does."""
+        if not self.is_enabled:
+            return "the rule is disabled"
+        return self.mismatch.text(with_payload=True) if self.mismatch else ""
+
 
 class EventBridge:
     """A WSGI application in front of moto's.

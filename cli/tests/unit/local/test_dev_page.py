@@ -7,13 +7,22 @@ from typing import Any
 import pytest
 
 from openai_webhooks_cli.local.dev_page import DevPage
+from openai_webhooks_cli.local.event_bridge import Verdict
 from openai_webhooks_cli.local.http_api import AnsweredDelivery
 from openai_webhooks_cli.local.subscribers import Arrival
 
 EVENT: dict[str, Any] = {"id": "eb-1", "detail-type": "batch.failed", "detail": {"id": "evt_1"}}
+VERDICT = Verdict("mine", ("OnBatch",), is_enabled=True, mismatch=None)
 SUBSCRIBERS = [
-    {"name": "OnBatch", "ok": True, "result": "null", "duration_ms": 100.0, "log": []},
-    {"name": "OnFailure", "ok": False, "result": "KeyError", "duration_ms": 100.0, "log": ["line"]},
+    {"name": "OnBatch", "ok": True, "result": "null", "duration_ms": 100.0, "log": [], "attempt": 1},
+    {
+        "name": "OnFailure",
+        "ok": False,
+        "result": "KeyError, again",
+        "duration_ms": 100.0,
+        "log": ["line"],
+        "attempt": 2,
+    },
 ]
 
 Step = Callable[[DevPage], None]
@@ -21,7 +30,7 @@ Step = Callable[[DevPage], None]
 
 @pytest.fixture
 def page() -> DevPage:
-    return DevPage("http://127.0.0.1/", "whsec_", rules=lambda event: [{"rule": event["id"]}], run_again=print)
+    return DevPage("http://127.0.0.1/", "whsec_", rules=lambda _: [VERDICT], run_again=print)
 
 
 def answer(page: DevPage, outcome: str = "published") -> None:
@@ -33,7 +42,7 @@ STEPS: dict[str, Step] = {
     "answer": answer,
     "publish": lambda page: page.published(EVENT, elsewhere=False),
     "succeed": lambda page: page.arrived(Arrival("OnBatch", EVENT, "", None, 0.1, ())),
-    "fail": lambda page: page.arrived(Arrival("OnFailure", EVENT, "KeyError", None, 0.1, ("line",))),
+    "fail": lambda page: page.arrived(Arrival("OnFailure", EVENT, "KeyError", None, 0.1, ("line",), "", 2, "again")),
 }
 
 
@@ -44,7 +53,7 @@ def test_delivery_is_one_record_in_any_order(page: DevPage, order: tuple[str, ..
 
     [(_, record)] = page.feed.changes_since(0)
     assert (record["kind"], record["bus_event"], record["status"]) == ("delivery", EVENT, 200)
-    assert record["rules"] == [{"rule": "eb-1"}]
+    assert record["rules"] == [{"rule": "mine", "targets": ("OnBatch",), "matched": True, "reason": ""}]
     assert sorted(record["subscribers"], key=lambda subscriber: str(subscriber["name"])) == SUBSCRIBERS
 
 
