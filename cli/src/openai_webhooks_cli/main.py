@@ -4,6 +4,7 @@
 # ruff: noqa: PLC0415
 
 import json
+import os
 import time
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -151,6 +152,11 @@ def send(
         _fail(str(error))
     except InvalidSecret as error:
         _fail(f"{error}. Set --secret or {SECRET_VARIABLE}.")
+    if answer.status == 401 and secret == os.environ.get(SECRET_VARIABLE):
+        answer.notes.append(
+            f"The delivery was signed with the secret in {SECRET_VARIABLE}. To sign with the secret of `make dev`, "
+            f"first run: unset {SECRET_VARIABLE}"
+        )
     for note in answer.notes:
         Console(stderr=True).print(note, style="yellow", highlight=False, soft_wrap=True, markup=False)
     console.print(

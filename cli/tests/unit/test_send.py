@@ -14,7 +14,7 @@ import trustme
 from typer.testing import CliRunner, Result
 
 from cli.tests.support.local_server import LocalServer, local_server
-from openai_webhooks_cli import main
+from openai_webhooks_cli import main, samples
 
 
 @pytest.fixture
@@ -57,6 +57,18 @@ def test_unknown_field_or_type_is_sent_with_warning(
     assert result.exit_code == 0
     assert len(result.stderr.splitlines()) == warnings
     assert _data(receiver)[field] == 4
+
+
+@pytest.mark.parametrize(("arguments", "is_named"), [([], True), ([f"--secret={samples.new_secret()}"], False)])
+def test_unknown_secret_of_variable_is_named(
+    receiver: LocalServer, monkeypatch: pytest.MonkeyPatch, arguments: list[str], is_named: bool
+) -> None:
+    receiver.answers = [(401, "")]
+    monkeypatch.setenv(main.SECRET_VARIABLE, samples.new_secret())
+    result = _send(receiver, *arguments)
+
+    assert result.exit_code == 1
+    assert ("unset OPENAI_WEBHOOK_SECRET" in result.stderr) == is_named
 
 
 @pytest.mark.parametrize(
