@@ -157,8 +157,9 @@ def own_stack(tmp_path: Path) -> Path:
 # ---- Deliveries ----
 
 
-def test_dev_prints_command_with_its_url(dev: Dev) -> None:
+def test_dev_prints_commands_with_its_urls(dev: Dev) -> None:
     assert dev.until(r"send response.completed --url (\S+)") == dev.url
+    assert dev.until(r"listen (.*)") == f"--endpoint-url {dev.aws_url} --region us-east-1"
 
 
 def test_dev_prints_delivery_and_its_subscribers(dev: Dev) -> None:

@@ -103,8 +103,8 @@ class DeployedReceiver:
     def client(self, service: Any) -> Any:
         return self.aws.client(service)
 
-    def run(self, *arguments: str, input: str | None = None, **environment: str) -> Result:  # noqa: A002  # CliRunner's name
-        """Run `openai-webhooks` with these arguments. `result.stdout` and `result.stderr` are apart."""
+    def run(self, *arguments: str, input: str | None = None, **environment: str | None) -> Result:  # noqa: A002  # CliRunner's name
+        """Run `openai-webhooks` with these arguments. A variable that is None is not set."""
         return CliRunner().invoke(app, arguments, input=input, env={**self.environment, **environment})
 
     def publish(self, event_type: str = "batch.completed", **detail: Any) -> dict[str, Any]:

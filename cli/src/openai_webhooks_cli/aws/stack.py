@@ -26,7 +26,8 @@ _CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard"
 class Session:
     """The user's credentials and region, and clients made with them.
 
-    Without credentials, it uses the embedded AWS of a running `openai-webhooks dev`.
+    Without credentials, it uses the embedded AWS of a running `openai-webhooks dev`. It also does without a region, if
+    `endpoint_url` is that of the embedded AWS.
     """
 
     def __init__(
@@ -37,14 +38,15 @@ class Session:
         self._lock = threading.Lock()
         self.endpoint_url = endpoint_url
         self.is_embedded = False
-        """Whether AWS is the embedded one of `openai-webhooks dev`, which was found without credentials."""
+        """Whether this session has the credentials of the embedded AWS of `openai-webhooks dev`."""
         self.renew()
 
     def renew(self) -> None:
         """Read the credentials again, for instance after `aws sso login`."""
         self._clients: dict[str, Any] = {}
         self._session = boto3.Session(profile_name=self._profile, region_name=self._region)
-        if self.is_embedded or (self._session.get_credentials() is None and self._finds_dev()):
+        is_incomplete = self._session.get_credentials() is None or (self.endpoint_url and not self.region)
+        if self.is_embedded or (is_incomplete and self._finds_dev()):
             self._session = boto3.Session("embedded", "embedded", region_name=self._region or "us-east-1")
 
     @property

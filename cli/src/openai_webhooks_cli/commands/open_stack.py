@@ -8,7 +8,7 @@ def open_stack(output: Output, stack: str, profile: str | None, region: str | No
     """Find the stack that the user selected, and show where the command works. Raises CannotRun if there is none."""
     session = Session(profile=profile, region=region, endpoint_url=endpoint_url)
     if session.is_embedded:
-        output.note(f"No AWS credentials: using the embedded AWS of `openai-webhooks dev` at {session.endpoint_url}.")
+        output.note(f"Using the embedded AWS of `openai-webhooks dev` at {session.endpoint_url}.")
     found = find_stack(session, stack)
     output.note(found.identity)
     return found

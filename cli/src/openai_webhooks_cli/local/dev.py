@@ -120,10 +120,11 @@ def _introduction(system: LocalSystem, secret: str, logs: Path, *, with_page: bo
     yield f"AWS     {aws_url} (region {REGION}, any credentials), bus {system.bus}"
     yield f"Logs    {logs}, a file for each function\n"
     yield f"Send an event:\n  {command} send response.completed{'' if url == dev_defaults.URL else f' --url {url}'}\n"
-    endpoint = "" if aws_url == dev_defaults.AWS_URL else f" --endpoint-url {aws_url}"
-    yield f"Try a command for deployed stacks:\n  {command} listen{endpoint}\n"
+    # With both options, credentials and a region in the shell do not lead to a real account.
+    place = f"--endpoint-url {aws_url} --region {REGION}"
+    yield f"Try a command for deployed stacks:\n  {command} listen {place}\n"
     for arn in system.workflows:
-        start = f"aws stepfunctions start-execution --region {REGION} --endpoint-url {aws_url}"
+        start = f"aws stepfunctions start-execution {place}"
         keys = "AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
         yield f"Start a workflow:\n  {keys} {start} --state-machine-arn {arn} --input '{{}}'\n"
     yield "Save a file of a function to reload it. Press Ctrl-C to stop.\n"

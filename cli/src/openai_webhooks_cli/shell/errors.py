@@ -19,6 +19,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
+from openai_webhooks_cli.dev_defaults import AWS_URL
 from openai_webhooks_cli.shell.next_command import openai_webhooks, running_name
 from openai_webhooks_cli.shell.printable import printable
 
@@ -35,6 +36,7 @@ _EXPIRED_CODES = {
     "AuthFailure",
 }
 _DENIED_CODES = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
+_EMBEDDED = f"For the embedded AWS, start `make dev` in another terminal, and pass --endpoint-url {AWS_URL}"
 
 
 Result = TypeVar("Result")
@@ -62,11 +64,11 @@ def explain(error: BotoCoreError | ClientError) -> str:
         case ProfileNotFound():
             return f"{error}. To list your profiles: aws configure list-profiles"
         case NoRegionError():
-            return "No AWS region: pass --region, or set AWS_DEFAULT_REGION."
+            return f"No AWS region. Pass --region, or set AWS_DEFAULT_REGION. {_EMBEDDED}"
         case ClientError():
             return _explain_refusal(error)
         case _ if isinstance(error, _NO_CREDENTIALS):
-            return "No AWS credentials. Pass --profile, or sign in: aws sso login --profile PROFILE"
+            return f"No AWS credentials. Pass --profile, or run: aws sso login --profile PROFILE. {_EMBEDDED}"
         case EndpointConnectionError() | AwsConnectionError() | HTTPClientError():
             return f"Cannot reach AWS: {printable(str(error))}. Check the network, --region and --endpoint-url."
         case _:

@@ -243,7 +243,7 @@ def test_page_shows_event_and_forwards_it_again(
 # ---- Options that cannot work ----
 
 
-NO_AWS = {"AWS_ENDPOINT_URL": "https://127.0.0.1:1"}
+NO_AWS: dict[str, str | None] = {"AWS_ENDPOINT_URL": "https://127.0.0.1:1"}
 
 
 @pytest.mark.parametrize(
@@ -265,12 +265,12 @@ NO_AWS = {"AWS_ENDPOINT_URL": "https://127.0.0.1:1"}
         pytest.param(
             [], NO_AWS | {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "aws sso login", id="no credentials"
         ),
-        pytest.param([], NO_AWS | {"AWS_DEFAULT_REGION": ""}, "--region", id="no region"),
+        pytest.param([], NO_AWS | {"AWS_DEFAULT_REGION": None}, "`make dev`", id="no region"),
         pytest.param([], {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "--endpoint-url", id="no AWS"),
     ],
 )
 def test_unusable_option_or_variable_is_named(
-    receiver: DeployedReceiver, arguments: list[str], variables: dict[str, str], named: str
+    receiver: DeployedReceiver, arguments: list[str], variables: dict[str, str | None], named: str
 ) -> None:
     result = receiver.run("listen", *arguments, **variables)
 
@@ -279,10 +279,9 @@ def test_unusable_option_or_variable_is_named(
     assert result.stdout == ""
 
 
-def test_embedded_aws_is_found_without_credentials(receiver: DeployedReceiver) -> None:
-    without = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_DEFAULT_REGION": ""}
-
-    result = receiver.run("listen", "orchestra.tuned", "--for=1s", "--json", **without)
+@pytest.mark.parametrize("keys", [{"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, {}], ids=["no keys", "keys"])
+def test_embedded_aws_needs_no_region(receiver: DeployedReceiver, keys: dict[str, str]) -> None:
+    result = receiver.run("listen", "orchestra.tuned", "--for=1s", "--json", AWS_DEFAULT_REGION=None, **keys)
 
     assert result.exit_code == 0, result.output
     assert receiver.aws.url in result.stderr
