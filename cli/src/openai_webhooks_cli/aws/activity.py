@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from openai_webhooks_cli.aws.rules import arrival_rule
 from openai_webhooks_cli.aws.stack import Stack
 from openai_webhooks_cli.shell.background import start
+from openai_webhooks_cli.shell.errors import CannotRun
 from openai_webhooks_cli.shell.printable import printable
 from openai_webhooks_cli.shell.times import DAY, age
 
@@ -114,6 +115,12 @@ def search_log(stack: Stack, word: str, *, since: float, until: float) -> tuple[
         if time.monotonic() > deadline:
             return lines, False
     return lines, True
+
+
+def require_measured(stack: Stack, found: object) -> None:
+    """Raise CannotRun if nothing was found, and the stack has no function whose deliveries AWS could measure."""
+    if not found and "ReceiverFunction" not in stack.resources:
+        raise CannotRun("not measured in the embedded AWS: `openai-webhooks dev` prints a line for each delivery")
 
 
 def read_alarms(stack: Stack) -> list[Alarm]:

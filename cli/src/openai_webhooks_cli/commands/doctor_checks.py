@@ -23,6 +23,7 @@ from openai_webhooks_cli.aws.activity import (
     read_alarms,
     read_counts,
     read_last_delivery,
+    require_measured,
     search_log,
     unconfirmed_email,
 )
@@ -260,6 +261,7 @@ def _watch(stack: Stack, queue: str) -> str:
 
 def _deliveries(visit: Visit) -> Iterator[Finding]:
     stack, counts, last = visit.stack, visit.counts.result(), read_last_delivery(visit.stack)
+    require_measured(stack, last)
     yield Finding(f"{delivery_text(last, stack.now())}; 24 h: {outcomes_text(counts)}")
     published_last = bool(last and last.fields["outcome"] == "Published")
     for metric in filter(counts.total, (*REFUSED, *NOTED)):
@@ -297,6 +299,7 @@ def _arrivals(visit: Visit) -> Iterator[Finding]:
             text, "E_NOT_ARRIVED", aws("events", "describe-event-bus", "--name", stack.bus, region=stack.region)
         )
     else:
+        require_measured(stack, arrived)
         yield Finding(f"{counts.total('MatchedEvents'):,} on the bus in 24 h")
 
 
@@ -304,6 +307,7 @@ def _log(visit: Visit) -> Iterator[Finding]:
     now = visit.stack.now()
     found, complete = search_log(visit.stack, "ERROR", since=now - DAY, until=now)
     errors = [line.fields for line in found if line.fields.get("level") == "ERROR"]
+    require_measured(visit.stack, errors)
     if errors:
         parts = (errors[-1].get(field) for field in ("message", "errorMessage", "reason"))
         newest = printable(": ".join(str(part) for part in parts if part))

@@ -17,6 +17,7 @@ from openai_webhooks_cli.aws.activity import (
     read_alarms,
     read_counts,
     read_last_delivery,
+    require_measured,
 )
 from openai_webhooks_cli.aws.archive import read_archive
 from openai_webhooks_cli.aws.dead_letters import read_queues
@@ -25,7 +26,7 @@ from openai_webhooks_cli.commands.open_stack import open_stack
 from openai_webhooks_cli.shell import options
 from openai_webhooks_cli.shell.background import start
 from openai_webhooks_cli.shell.command import command
-from openai_webhooks_cli.shell.errors import explain
+from openai_webhooks_cli.shell.errors import CannotRun, explain
 from openai_webhooks_cli.shell.output import Output
 from openai_webhooks_cli.shell.times import iso_time
 
@@ -65,8 +66,8 @@ def status(
 def _row(read: Callable[[Stack], Row], stack: Stack) -> Row:
     try:
         return read(stack)
-    except (BotoCoreError, ClientError) as error:
-        text = explain(error)
+    except (BotoCoreError, ClientError, CannotRun) as error:
+        text = str(error) if isinstance(error, CannotRun) else explain(error)
         return Row(text, {"error": text}, "dim")
 
 
@@ -76,6 +77,7 @@ def _stack(stack: Stack) -> Row:
 
 def _last_delivery(stack: Stack) -> Row:
     line = read_last_delivery(stack)
+    require_measured(stack, line)
     fields = ("event_type", "outcome", "reason", "webhook_id", "duration_ms")
     data = line and {"at": iso_time(line.time), **{field: line.fields.get(field) for field in fields}}
     return Row(delivery_text(line, stack.now()), data)
@@ -83,7 +85,9 @@ def _last_delivery(stack: Stack) -> Row:
 
 def _counts(stack: Stack) -> Row:
     counts = read_counts(stack)
-    return Row(outcomes_text(counts), {name: counts.total(name) for name in (*OUTCOMES, *NOTED)})
+    totals = {name: counts.total(name) for name in (*OUTCOMES, *NOTED)}
+    require_measured(stack, any(totals.values()))
+    return Row(outcomes_text(counts), totals)
 
 
 def _dead_letters(stack: Stack) -> Row:

@@ -5,8 +5,12 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from cli.tests.support.aws_calls import AwsFaults
 from cli.tests.support.deployed_receiver import STACK, DeployedReceiver
+from openai_webhooks_cli.aws.stack import Resource
+from openai_webhooks_cli.commands import status as status_command
 
 
 def status(receiver: DeployedReceiver) -> dict[str, Any]:
@@ -31,12 +35,21 @@ def count(receiver: DeployedReceiver, metric: str, value: int) -> None:
     receiver.client("cloudwatch").put_metric_data(Namespace=STACK, MetricData=[data])
 
 
-def test_new_stack_has_no_delivery(receiver: DeployedReceiver) -> None:
+def test_new_stack_has_no_delivery(receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = receiver.stack
+    stack.resources["ReceiverFunction"] = Resource("AWS::Lambda::Function", "receiver")
+    monkeypatch.setattr(status_command, "open_stack", lambda *_: stack)
     record = status(receiver)
 
     assert (record["type"], record["stack"]) == ("status", "CREATE_COMPLETE")
     assert (record["last_delivery"], record["archive"]) == (None, None)
     assert {*record["last_24_hours"].values(), *record["dead_letters"].values()} == {0}
+
+
+def test_embedded_aws_claims_no_zeros(receiver: DeployedReceiver) -> None:
+    record = status(receiver)
+
+    assert (record["last_delivery"].keys(), record["last_24_hours"].keys()) == ({"error"}, {"error"})
 
 
 def test_deliveries_and_dead_letters_are_counted(receiver: DeployedReceiver) -> None:
@@ -68,5 +81,5 @@ def test_denied_reading_does_not_hide_others(receiver: DeployedReceiver, faults:
     record = status(receiver)
 
     assert "openai-webhooks iam status" in record["last_delivery"]["error"]
-    assert record["last_24_hours"]["Published"] == 0
+    assert record["stack"] == "CREATE_COMPLETE"
     assert faults.count("GetMetricData") == 1  # each call costs money
