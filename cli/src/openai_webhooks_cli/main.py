@@ -19,6 +19,7 @@ from openai_webhooks_cli import dev_defaults, samples, schemas
 from openai_webhooks_cli.commands import dead_letters, doctor, endpoint, iam, listen, replay, rules, show, status
 from openai_webhooks_cli.quiet_ctrl_c import quiet_ctrl_c
 from openai_webhooks_cli.shell.next_command import without_stack
+from openai_webhooks_cli.shell.options import event_types
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
 console = Console()
@@ -115,7 +116,10 @@ def dev(
 
 @app.command()
 def send(
-    event_type: Annotated[str, typer.Argument(metavar="TYPE", help="Event type, for example batch.completed.")],
+    event_type: Annotated[
+        str,
+        typer.Argument(autocompletion=event_types, metavar="TYPE", help="Event type, for example batch.completed."),
+    ],
     url: Annotated[str, typer.Option(help="URL to deliver to.")] = dev_defaults.URL,
     secret: Annotated[
         str,
@@ -170,7 +174,10 @@ def send(
 
 @app.command()
 def events(
-    event_type: Annotated[str | None, typer.Argument(metavar="[TYPE]", help="Event type to print a sample of.")] = None,
+    event_type: Annotated[
+        str | None,
+        typer.Argument(autocompletion=event_types, metavar="[TYPE]", help="Event type to print a sample of."),
+    ] = None,
     write: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Write a signed delivery of each type, for `sam local invoke -e`."),

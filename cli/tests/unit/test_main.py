@@ -28,6 +28,15 @@ def test_events_writes_file_per_type(tmp_path: Path) -> None:
     assert {file.stem for file in tmp_path.iterdir()} == CATALOG.keys()
 
 
+@pytest.mark.parametrize("command", ["send", "events", "listen", "replay", "endpoint create", "endpoint test"])
+def test_shell_completes_event_type(command: str) -> None:
+    words = {"COMP_WORDS": f"openai-webhooks {command} batch.c", "COMP_CWORD": str(len(command.split()) + 1)}
+    variables = {**words, "_OPENAI_WEBHOOKS_COMPLETE": "complete_bash"}
+    result = CliRunner().invoke(main.app, prog_name="openai-webhooks", env=variables)
+
+    assert set(result.output.split()) == {"batch.cancelled", "batch.completed"}
+
+
 @pytest.mark.parametrize("port", ["-1", "65536"])
 def test_dev_rejects_invalid_port(port: str) -> None:
     assert _run("dev", f"--port={port}").exit_code == 2

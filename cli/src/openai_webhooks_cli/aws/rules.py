@@ -110,7 +110,7 @@ def type_patterns(types: Sequence[str]) -> list[Any]:
     """Return types, such as `batch.completed` or `batch.*`, in the form of an event pattern. Raises CannotRun."""
     for event_type in types:
         if not re.fullmatch(r"[\w.-]{1,128}|[\w.-]{0,127}\*", event_type, re.ASCII):
-            raise CannotRun(f"{printable(event_type)} is not an event type. Write batch.completed or batch.* instead.")
+            raise CannotRun(f"{printable(event_type)} is not an event type. Write batch.completed or 'batch.*'.")
     return [{"prefix": name[:-1]} if name.endswith("*") else name for name in types]
 
 

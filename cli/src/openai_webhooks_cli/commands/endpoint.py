@@ -51,7 +51,10 @@ SendTest = Annotated[
 @command(app, "create")
 def create(
     types: Annotated[
-        list[str] | None, typer.Argument(metavar="[TYPE]...", help="Event types to receive. By default, all.")
+        list[str] | None,
+        typer.Argument(
+            autocompletion=options.event_types, metavar="[TYPE]...", help="Event types to receive. By default, all."
+        ),
     ] = None,
     all_types: AllTypes = False,
     handled: Handled = False,
@@ -167,7 +170,9 @@ def update(
 
 @command(app, "test")
 def send_test(
-    event_type: Annotated[str, typer.Argument(metavar="TYPE", help="Type of the sample event.")],
+    event_type: Annotated[
+        str, typer.Argument(autocompletion=options.event_types, metavar="TYPE", help="Type of the sample event.")
+    ],
     endpoint_id: EndpointId = None,
     stack: options.StackName = options.DEFAULT_STACK,
     profile: options.Profile = None,

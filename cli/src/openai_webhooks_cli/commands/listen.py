@@ -41,7 +41,12 @@ app = typer.Typer()
 @command(app, "listen")
 def listen(
     types: Annotated[
-        list[str] | None, typer.Argument(metavar="[TYPE | TYPE.*]...", help="Event types to show. By default, all.")
+        list[str] | None,
+        typer.Argument(
+            autocompletion=options.event_types,
+            metavar="[TYPE | 'TYPE.*']...",
+            help="Event types to show, such as batch.completed or 'batch.*'. By default, all.",
+        ),
     ] = None,
     where: Annotated[
         list[str] | None,

@@ -52,8 +52,9 @@ def replay(
     chosen: Annotated[
         list[str] | None,
         typer.Argument(
+            autocompletion=options.event_types,
             metavar="EVENT_ID | TYPE",
-            help="OpenAI's ids of events, evt_..., or types of events in the range, such as batch.completed or batch.*",
+            help="OpenAI's ids of events, evt_..., or types of events in the range, such as batch.failed or 'batch.*'",
         ),
     ] = None,
     since: Annotated[

@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
+from openai_webhooks import CATALOG
 from openai_webhooks_cli.shell.next_command import DEFAULT_STACK, STACK_VARIABLE
 
-__all__ = ["DEFAULT_STACK", "EndpointUrl", "Json", "Profile", "Region", "StackName", "Yes"]
+__all__ = ["DEFAULT_STACK", "EndpointUrl", "Json", "Profile", "Region", "StackName", "Yes", "event_types"]
 
 StackName = Annotated[
     str, typer.Option("--stack", envvar=STACK_VARIABLE, metavar="NAME", help="Name of the receiver's stack.")
@@ -23,5 +24,12 @@ EndpointUrl = Annotated[
         show_envvar=False,
     ),
 ]
+
+
+def event_types(incomplete: str) -> list[str]:
+    """Return the known types that a shell can complete to."""
+    return [event_type for event_type in CATALOG if event_type.startswith(incomplete)]
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line. Everything else goes to stderr.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
