@@ -81,6 +81,7 @@ ENVIRONMENTS := .venv .venv-sam .venv-checkov
 include $(wildcard */Makefile)
 # The locked packages, and the folders with a pyproject.toml, which are used as they are.
 $(ENVIRONMENTS:%=%/ready): | $(UV)
+	@cache=$$($(UV) cache dir); mkdir -p "$$cache" && test -w "$$cache" || { echo "uv cannot write to its cache, $$cache. Choose another folder: export UV_CACHE_DIR=/tmp/uv-cache" >&2; exit 1; }
 	$(UV) venv --quiet --clear --seed --python 3.13 $(@D)
 	$(UV) pip install --python $(@D) --require-hashes $(patsubst %,-r %,$(filter %.txt,$^))
 	$(if $(filter %.toml,$^),$(UV) pip install --python $(@D) --no-deps --no-build-isolation $(patsubst %pyproject.toml,-e ./%,$(filter %.toml,$^)))
