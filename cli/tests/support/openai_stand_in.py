@@ -169,8 +169,8 @@ class EndpointsStandIn(OpenAIStandIn):
             http.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         return Response(self.bodies.get(request.action, json.dumps(answer)), content_type="application/json")
 
-    def _refuse(self, status: int, message: str) -> Response:
-        answer = super()._refuse(status, message)
+    def _refuse(self, status: int, message: str, missing: str | None = None) -> Response:
+        answer = super()._refuse(status, message, missing)
         answer.headers["x-should-retry"] = "false"  # so that tests do not wait for the SDK's retries
         return answer
 

@@ -34,7 +34,9 @@ def test_workflow_waits_for_response(running: Running) -> None:
 
 
 def test_response_can_fail(running: Running) -> None:
-    execution = running.execute("StateMachine", {"input": "Hello", "metadata": {"stand_in": "failed"}})
+    execution = running.execute(
+        "StateMachine", {"model": "gpt-5", "input": "Hello", "metadata": {"stand_in": "failed"}}
+    )
 
     assert (execution["status"], execution["error"]) == ("FAILED", "ResponseFailed")
 

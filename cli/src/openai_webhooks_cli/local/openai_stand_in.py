@@ -48,7 +48,7 @@ class OpenAIRequest(NamedTuple):
 
 
 class RefusedError(Exception):
-    """The status code and the message of an error that OpenAI would answer with."""
+    """The status code and the message of OpenAI's error. A third value names the parameter that is missing."""
 
 
 class OpenAIStandIn:
@@ -179,7 +179,7 @@ class OpenAIStandIn:
         with self._lock:
             match request.action:
                 case "responses.create":
-                    return _json(self._create_response(request.body))
+                    return _json(self._create_response(request.body or {}))
                 case "responses.retrieve":
                     return _json(self.responses[request.id])
                 case "batches.retrieve":
@@ -199,13 +199,18 @@ class OpenAIStandIn:
             # OpenAI quotes parts of the key too.
             raise RefusedError(401, f"Incorrect API key provided: {key[:8]}****{key[-4:]}.")
 
-    def _refuse(self, status: int, message: str) -> Response:
+    def _refuse(self, status: int, message: str, missing: str | None = None) -> Response:
         """Return an error as OpenAI answers it."""
-        error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+        code = "missing_required_parameter" if missing else None
+        error = {"message": message, "type": "invalid_request_error", "param": missing, "code": code}
         headers = {"x-request-id": f"req_{secrets.token_hex(16)}"}
         return Response(json.dumps({"error": error}), status, headers=headers, content_type="application/json")
 
     def _create_response(self, body: dict[str, Any]) -> dict[str, Any]:
+        # A stored prompt can have both.
+        for name, others in {"model": ["prompt"], "input": ["prompt", "previous_response_id", "conversation"]}.items():
+            if not any(map(body.get, [name, *others])):
+                raise RefusedError(400, f"Missing required parameter: '{name}'.", name)
         response_id = f"resp_{secrets.token_hex(16)}"
         self.responses[response_id] = _response(response_id, body)
         status = (body.get("metadata") or {}).get("stand_in", "completed")
