@@ -110,7 +110,7 @@ def plan(path: Path, prefix: str = "") -> Plan:
     template = translate(path)
     resources: Resources = template["Resources"]
     _require_declared(path, template)
-    omitted = list(_omitted(resources))
+    omitted = [*_omitted(resources), *_on_default_bus(resources)]
     created = {name: resource for name, resource in resources.items() if resource["Type"] in CREATED_TYPES}
     functions = {
         name: properties
@@ -303,6 +303,14 @@ def _file(key: str) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise TemplateError(f"Cannot read {path}: {error.strerror}") from None
+
+
+def _on_default_bus(resources: Resources) -> Iterator[str]:
+    """Yield the rules for events of OpenAI that name no bus. The default bus does not get these events."""
+    for name, rule in _of_type(resources, "AWS::Events::Rule"):
+        pattern = rule.get("EventPattern", "source")  # a schedule has no pattern
+        if "EventBusName" not in rule and ("openai.com" in str(pattern) or "source" not in pattern):
+            yield f"{name} (without EventBusName, it is a rule of the default bus)"
 
 
 def variables(function: dict[str, Any]) -> dict[str, Any]:

@@ -110,6 +110,23 @@ def test_absent_resources_have_arns_of_aws(plan_of: PlanOf) -> None:
 
 
 @pytest.mark.parametrize(
+    ("properties", "named"),
+    [
+        ("EventPattern: {source: [openai.com]}", ["Mine"]),
+        ("EventPattern: {detail-type: [batch.failed]}", ["Mine"]),
+        ("EventPattern: {source: [aws.s3]}", []),
+        ("ScheduleExpression: rate(1 hour)", []),
+        ("EventBusName: bus, EventPattern: {source: [openai.com]}", []),
+    ],
+)
+def test_rule_that_forgets_bus_is_named(plan_of: PlanOf, properties: str, named: list[str]) -> None:
+    rule = f"{{Type: AWS::Events::Rule, Properties: {{{properties}, Targets: [{{Id: a, Arn: !GetAtt Queue.Arn}}]}}}}"
+    plan = plan_of(f"{{Resources: {{Queue: {{Type: AWS::SQS::Queue}}, Mine: {rule}}}}}")
+
+    assert [text.partition(" (without EventBusName")[0] for text in plan.omitted] == named
+
+
+@pytest.mark.parametrize(
     "reference", ["!Ref Absent", "!GetAtt Absent.Arn", '!Sub "x ${Absent.Arn}"', '!Sub ["x ${Absent}", {}]']
 )
 def test_undeclared_name_is_refused(plan_of: PlanOf, reference: str) -> None:
