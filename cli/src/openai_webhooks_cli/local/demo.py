@@ -20,7 +20,12 @@ from openai_webhooks_cli.local.work_folder import end_on_signals, work_folder
 
 STALE_AGE = 3600  # seconds
 SVG_WIDTH = 100  # columns
-LABEL, ANSWER = 33, 14  # columns
+LABEL, ANSWER = 33, 21  # columns
+
+_LEGEND = (
+    "No subscriber: no rule matches the type, or the delivery was not published.",
+    "409 InProgress: the other copy is being published. OpenAI would retry, and get 200 duplicate.",
+)
 
 
 class Case(NamedTuple):
@@ -90,6 +95,8 @@ def _run(console: Console, logs: Path) -> Iterator[Text]:
         for result in deliver(system, secret=samples.new_secret(), previous_secret=previous_secret):
             results.append(result)
             yield _print(console, _row(system, result))
+        for line in _LEGEND:
+            yield _print(console, Text(line, "dim"))
         failures = list(find_failures(system, results))
     if failures:
         raise DemoFailed("\n".join([*failures, f"Failed. The functions' output is in {logs}"]))
