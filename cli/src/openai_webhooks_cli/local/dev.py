@@ -118,6 +118,9 @@ def _introduction(system: LocalSystem, secret: str, logs: Path, *, with_page: bo
     yield f"URL     {url}"
     yield f"Secret  {secret}"
     yield f"AWS     {aws_url} (region {REGION}, any credentials), bus {system.bus}"
+    for rule in system.rules():
+        targets = ", ".join(system.aws.event_bridge.name(target) for target in rule.targets)
+        yield f"Rule    {rule.name} -> {targets}{'' if rule.state == 'ENABLED' else ' (disabled)'}"
     yield f"Logs    {logs}, a file for each function\n"
     yield f"Send an event:\n  {command} send response.completed{'' if url == dev_defaults.URL else f' --url {url}'}\n"
     # With both options, credentials and a region in the shell do not lead to a real account.

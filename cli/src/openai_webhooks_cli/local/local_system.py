@@ -65,6 +65,7 @@ class LocalSystem:
         self._on_problem = on_problem
         self._on_workflow_end = on_workflow_end
         self._parameters = dict(parameters or {})
+        self._templates = {RECEIVER, *(template.resolve() for template in templates)}
         self._declared: set[str] = set()
         with ExitStack() as parts:
             listener = parts.enter_context(listen(port, "--port"))
@@ -129,14 +130,17 @@ class LocalSystem:
         """Call `on_event`, from another thread, with each event on the bus, from any publisher."""
         self.aws.event_bridge.on_event = lambda bus, event: bus == self.bus and on_event(event)
 
-    def verdicts(self, on_bus: Event) -> list[Verdict]:
-        """Return what each subscriber's rule does with an event on the bus."""
-        bridge = self.aws.event_bridge
+    def rules(self) -> list[Any]:
+        """Return the rules of subscribers, by name. They are moto's objects."""
         return [
-            bridge.verdict(rule, on_bus)
-            for rule in bridge.rules(self.bus)
+            rule
+            for rule in self.aws.event_bridge.rules(self.bus)
             if not (rule.name in self._own_rules or rule.managed_by or "-listen-" in rule.name)
         ]
+
+    def verdicts(self, on_bus: Event) -> list[Verdict]:
+        """Return what each rule of a subscriber does with an event on the bus."""
+        return [self.aws.event_bridge.verdict(rule, on_bus) for rule in self.rules()]
 
     def matching_targets(self, event: Mapping[str, Any]) -> list[str]:
         """Return the targets of the rules that pass an event of OpenAI on, sorted."""
@@ -159,14 +163,19 @@ class LocalSystem:
         """Restart a function when a file of its code is saved. Does not return.
 
         `on_reload` is called with the function's name and the file. An error that keeps the function from starting is a
-        problem, and the next saved file tries again.
+        problem, and the next saved file tries again. A saved template is a problem too: it needs another start.
         """
         pools = [self._receiver, *self.subscribers.pools]
+        watched = {*(pool.function.code for pool in pools), *self._templates}
+        python = PythonFilter(extra_extensions=[template.suffix for template in self._templates])
         # Without a stop event: the thread that calls this ends with the process.
-        for changes in watch(*{pool.function.code for pool in pools}, watch_filter=PythonFilter(), debounce=200):
+        for changes in watch(*watched, watch_filter=python, debounce=200):
             files = [Path(name) for _, name in changes]
+            for template in self._templates.intersection(files):
+                self._on_problem(f"{template} was saved: press Ctrl-C, and start dev again to use it.")
+            code = [file for file in files if file.suffix == ".py"]
             for pool in pools:
-                if changed := [file for file in files if file.is_relative_to(pool.function.code)]:
+                if changed := [file for file in code if file.is_relative_to(pool.function.code)]:
                     starts = self._wait_for_restart(pool)
                     if starts:
                         on_reload(f"{pool.function.short_name} ({changed[0].relative_to(pool.function.code)})")
@@ -219,7 +228,11 @@ class LocalSystem:
         }
         omitted = [
             *stack.omitted,
-            *(f"the target {name} of {rule}" for name, rule in targets.values() if NOT_RUN in name),
+            *(
+                f"the target {name.replace(f', {NOT_RUN}', '')} of {rule}"
+                for name, rule in targets.values()
+                if NOT_RUN in name
+            ),
             *(f"{name} (nothing that runs here invokes it)" for name in stack.functions.keys() - used.keys()),
         ]
         if omitted:
