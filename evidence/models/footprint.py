@@ -50,8 +50,7 @@ def measure() -> Footprint:
         (secret,) = stack.secrets.values()
         aws.client("secretsmanager").put_secret_value(SecretId=secret, SecretString=samples.DEVELOPMENT_SECRET)
         function = stack.functions["ReceiverFunction"]
-        environment = {**function.environment, "AWS_LAMBDA_FUNCTION_NAME": NAME}
-        with closing(FunctionPool(function._replace(name=NAME, environment=environment), logs=Path(folder))) as pool:
+        with closing(FunctionPool(function._replace(name=NAME), logs=Path(folder))) as pool:
             _publish(pool)
             lines = [f"{line}\n".encode() for line in _publish(pool)]
     if len(lines) != 1:

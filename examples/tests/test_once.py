@@ -60,9 +60,7 @@ def start(aws: str, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
 def context(name: str, remaining: float) -> LambdaContext:
     """Return Lambda's context for an invocation that Lambda ends after `remaining` seconds."""
-    return LambdaContext(
-        name, 128, f"arn:aws:lambda:us-east-1:123456789012:function:{name}", "1", time.monotonic() + remaining
-    )
+    return LambdaContext(name, deadline=time.monotonic() + remaining)
 
 
 def records(dynamodb: Any) -> list[dict[str, Any]]:

@@ -35,8 +35,10 @@ Resources:
     Properties:
       CodeUri: code/
       Handler: app.handler
-      Runtime: python3.13
-      Environment: { Variables: { REPLY: !Ref Reply } }
+      Runtime: python3.1
+      Layers: [!Ref Own]
+      LoggingConfig: { LogGroup: plain-log }
+      Environment: { Variables: { REPLY: !Ref Reply, TZ: ":Asia/Tokyo" } }
       Events:
         Rule:
           Type: EventBridgeRule
@@ -55,6 +57,9 @@ Resources:
           Properties:
             EventBusName: !ImportValue openai-webhooks-EventBusName
             Pattern: { source: [openai.com] }
+  Own:
+    Type: AWS::Serverless::LayerVersion
+    Properties: { ContentUri: layer/ }
   Stream:
     Type: AWS::Kinesis::Stream
     Properties: { ShardCount: 1 }
@@ -62,10 +67,10 @@ Resources:
 """A user's own stack: a function without Timeout and MemorySize, and things that do not run here."""
 
 HANDLER = """
-import os
+import os, own
 def handler(event, context):
     match event["detail"]["data"]["id"]:
-        case "raise": raise ValueError(os.environ["REPLY"])
+        case "raise": raise ValueError(*map(os.environ.get, own.NAMES))
         case "die": os._exit(7)
 """
 
@@ -149,6 +154,8 @@ def own_stack(tmp_path: Path) -> Path:
     """The template of a user's own stack."""
     folder = tmp_path / "mine"
     (folder / "code").mkdir(parents=True)
+    (folder / "layer/python").mkdir(parents=True)
+    (folder / "layer/python/own.py").write_text("NAMES = 'REPLY', 'TZ', 'AWS_LAMBDA_LOG_GROUP_NAME'")
     (folder / "code/app.py").write_text(HANDLER)
     (folder / "template.yaml").write_text(TEMPLATE)
     return folder / "template.yaml"
@@ -357,11 +364,12 @@ def test_own_stack_runs_next_to_another(own_stack: Path, tmp_path: Path) -> None
         code.write_text("def handler(event, context:")
         assert dev.until(r"(Plain does not start: SyntaxError: .*app.py:1)")
         code.write_text(HANDLER)
+        assert dev.until(r"(Plain declares python3.1 and runs with 3\.)")
         assert dev.until(r"reloaded (.*)") == "Plain (app.py)"
         absent = ", Node (lambda, not run here)"
         assert reached("batch.failed") == f"OnBatch, OnFailure, Plain{absent}"
 
-        failure = "Plain failed: ValueError: a=b c (app.py:5)"
+        failure = "Plain failed: ValueError: ('a=b c', ':Asia/Tokyo', 'plain-log') (app.py:5)"
         assert reached("batch.expired", "raise") == f"OnBatch, {failure}, again in 1 s{absent}"
         assert dev.until(r"attempt 2 +batch.expired +-> (.*)") == f"{failure}, again in 2 s"
         dropped = "dropped: the function has no queue for failures"

@@ -71,7 +71,6 @@ def started(
             **declared,
             **LAMBDA_ENVIRONMENT,
             "AWS_ENDPOINT_URL": aws_url,
-            "AWS_LAMBDA_FUNCTION_NAME": logical_id,
             **(environment or {}),
         },
     )

@@ -6,7 +6,9 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,10 +33,32 @@ class Function(NamedTuple):
     """ARN of the queue that is the destination for failures."""
     dead_letters: str = ""
     """ARN of the queue in DeadLetterConfig."""
+    runtime: str = "python3.13"
+    log_group: str = ""
+    """Empty for Lambda's default."""
+    layers: Sequence[Path] = ()
+    """What is in `/opt/python` in Lambda, the last layer first."""
 
     @property
     def short_name(self) -> str:
         return short_name(self.name)
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment of a process: Lambda's PATH, the function's own variables, and the reserved ones."""
+        return {
+            "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+            **self.environment,
+            "_HANDLER": self.handler,
+            "LAMBDA_RUNTIME_DIR": "/var/runtime",
+            "LAMBDA_TASK_ROOT": str(self.code),
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_{self.runtime}",
+            "AWS_LAMBDA_FUNCTION_NAME": self.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.memory),
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_LOG_GROUP_NAME": self.log_group or f"/aws/lambda/{self.name}",
+            "AWS_LAMBDA_LOG_STREAM_NAME": f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{uuid.uuid4().hex}",
+        }
 
 
 def short_name(function: str) -> str:
@@ -72,14 +96,21 @@ class FunctionPool:
         self._size = size
         self._idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
         self._retired: list[_Process] = []
+        self._warnings: set[str] = set()
         self._processes = [self._start(number) for number in range(size)]
         for process in self._processes:
             self._idle.put(process)
 
-    def wait_until_ready(self) -> None:
-        """Wait until every process has imported the function's code. Raises FunctionFailed if one cannot."""
+    def wait_until_ready(self) -> list[str]:
+        """Wait until every process has imported the function's code. Raises FunctionFailed if one cannot.
+
+        Return what is different in Lambda, for people. Each warning is returned once.
+        """
         for process in list(self._processes):
             process.wait_until_ready()
+        warnings = [warning for warning in self._differences() if warning not in self._warnings]
+        self._warnings.update(warnings)
+        return warnings
 
     def invoke(self, event: Any) -> Invocation:
         """Invoke the function, as soon as a process is idle. Raises FunctionFailed."""
@@ -101,6 +132,11 @@ class FunctionPool:
         """End the processes at once."""
         for process in [*self._processes, *self._retired]:
             process.end()
+
+    def _differences(self) -> Iterator[str]:
+        function, version = self.function, "{}.{}".format(*sys.version_info)
+        if function.runtime != f"python{version}":
+            yield f"{function.short_name} declares {function.runtime} and runs with {version}."
 
     def _start(self, number: int) -> "_Process":
         return _Process(self.function, number, self._logs / f"{self.function.name}-{number + 1}.log")
@@ -128,7 +164,7 @@ class _Process:
             # In a session of its own, because Ctrl-C is for the parent. The process ends with its standard input.
             self._process = subprocess.Popen(  # noqa: S603  # our own module
                 [sys.executable, "-P", "-u", _PROCESS],
-                env=dict(function.environment),
+                env=function.variables(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=file,
@@ -139,7 +175,10 @@ class _Process:
             "code": str(function.code),
             "handler": function.handler,
             "timeout": function.timeout,
-            "memory": function.memory,
+            "layers": [
+                *(f"{folder}/lib/{function.runtime}/site-packages" for folder in function.layers),
+                *map(str, function.layers),
+            ],
         }
         self._send(settings)
 

@@ -19,22 +19,34 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 
-@dataclass(frozen=True)
 class LambdaContext:
-    """Lambda's context object, with the parts that functions and Powertools use."""
+    """Lambda's context object, as its runtime client makes it: awslambdaric/lambda_context.py."""
 
-    function_name: str
-    memory_limit_in_mb: int
-    invoked_function_arn: str
-    aws_request_id: str
-    deadline: float  # in seconds of time.monotonic()
+    def __init__(self, name: str, *, deadline: float) -> None:
+        """`deadline` is in seconds of time.monotonic()."""
+        self.aws_request_id = str(uuid.uuid4())
+        self.function_name = name
+        self.function_version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION")
+        self.invoked_function_arn = f"arn:aws:lambda:us-east-1:123456789012:function:{name}"
+        self.memory_limit_in_mb = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+        self.log_group_name = os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME")
+        self.log_stream_name = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME")
+        self.identity = SimpleNamespace(cognito_identity_id=None, cognito_identity_pool_id=None)
+        self.client_context = self.tenant_id = None
+        self._deadline = deadline
 
     def get_remaining_time_in_millis(self) -> int:
-        return int((self.deadline - time.monotonic()) * 1000)
+        return max(int((self._deadline - time.monotonic()) * 1000), 0)
+
+    def log(self, msg: object) -> None:
+        sys.stdout.write(str(msg))
+
+    def w3c(self) -> dict[str, str]:
+        return {}
 
 
 def main() -> None:
@@ -66,20 +78,37 @@ def _read(lines: "queue.SimpleQueue[str]") -> None:
 
 
 def _import(settings: dict[str, Any]) -> Callable[[Any, LambdaContext], Any]:
-    sys.path.insert(0, settings["code"])
-    module, _, name = settings["handler"].rpartition(".")
-    handler: Callable[[Any, LambdaContext], Any] = getattr(importlib.import_module(module.replace("/", ".")), name)
+    os.chdir(settings["code"])
+    sys.path[:0] = [settings["code"], *settings["layers"]]
+    module_name, dot, name = settings["handler"].rpartition(".")
+    if not dot:
+        reason = "not enough values to unpack (expected 2, got 1)"
+        raise _fault("MalformedHandlerName", f"Bad handler '{name}': {reason}")
+    if module_name.partition(".")[0] in sys.builtin_module_names:
+        raise _fault("BuiltInModuleConflict", f"Cannot use built-in module {module_name} as a handler module")
+    path = module_name.replace("/", ".")
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if f"{path}.".startswith(f"{error.name}."):
+            raise _fault("ImportModuleError", f"Unable to import module '{module_name}': {error}") from None
+        raise
+    if not hasattr(module, name):
+        raise _fault("HandlerNotFound", f"Handler '{name}' missing on module '{module_name}'")
+    handler: Callable[[Any, LambdaContext], Any] = getattr(module, name)
     return handler
 
 
+def _fault(kind: str, message: str) -> Exception:
+    """Return an exception with the name and the text that Lambda has for a wrong handler: awslambdaric/bootstrap.py."""
+    error: Exception = type(f"Runtime.{kind}", (Exception,), {})(message)
+    return error
+
+
 def _invoke(handler: Callable[[Any, LambdaContext], Any], event: Any, settings: dict[str, Any]) -> dict[str, Any]:
-    context = LambdaContext(
-        function_name=settings["name"],
-        memory_limit_in_mb=settings["memory"],
-        invoked_function_arn=f"arn:aws:lambda:us-east-1:123456789012:function:{settings['name']}",
-        aws_request_id=str(uuid.uuid4()),
-        deadline=time.monotonic() + settings["timeout"],
-    )
+    context = LambdaContext(settings["name"], deadline=time.monotonic() + settings["timeout"])
+    trace = uuid.uuid4().hex
+    os.environ["_X_AMZN_TRACE_ID"] = f"Root=1-{int(time.time()):08x}-{trace[:24]};Parent={trace[16:]};Sampled=0"
     try:
         result = handler(event, context)
         json.dumps(result)  # Lambda refuses other results too
@@ -90,23 +119,23 @@ def _invoke(handler: Callable[[Any, LambdaContext], Any], event: Any, settings: 
 
 def _failure(error: BaseException, code: str) -> dict[str, Any]:
     """Write the traceback to the log, and return what went wrong and where in the function's code."""
-    # Not the frames of this module, nor those of importlib.
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename != __file__ and "importlib" not in frame.filename
-    ]
     report = traceback.TracebackException.from_exception(error)
-    report.stack = traceback.StackSummary.from_list(frames)
-    print("".join(report.format()), end="", file=sys.stderr)
-    own = [f"{os.path.relpath(f.filename, code)}:{f.lineno}" for f in frames if f.filename.startswith(code)]
+    # Not the frames of this module, nor those of importlib.
+    report.stack[:] = [
+        frame
+        for frame in report.stack
+        if frame.filename not in (__file__, importlib.__file__) and not frame.filename.startswith("<frozen importlib")
+    ]
+    summary = "".join(report.format_exception_only())
+    print("".join(report.format()) if report.stack else summary, end="", file=sys.stderr)
+    own = [f"{os.path.relpath(f.filename, code)}:{f.lineno}" for f in report.stack if f.filename.startswith(code)]
     if isinstance(error, SyntaxError) and error.filename:
         own.append(f"{os.path.relpath(error.filename, code)}:{error.lineno}")
     return {
         "error": type(error).__name__,
         "message": str(error).partition("\n")[0],
         "place": own[-1] if own else "",
-        "frames": "".join(traceback.format_list(frames[-3:])) + "".join(traceback.format_exception_only(error)),
+        "frames": "".join(traceback.format_list(report.stack[-3:])) + summary if report.stack else "",
     }
 
 

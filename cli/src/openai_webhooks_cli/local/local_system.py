@@ -188,7 +188,8 @@ class LocalSystem:
 
     def _wait_for_receiver(self) -> bool:
         try:
-            self._receiver.wait_until_ready()
+            for warning in self._receiver.wait_until_ready():
+                self._on_problem(warning)
         except FunctionFailed as error:
             self._on_problem(f"The receiver does not start: {error}\n{error.details}")
             return False

@@ -29,9 +29,9 @@ LAMBDA_ENVIRONMENT = {
     "AWS_REGION": REGION,
     "AWS_DEFAULT_REGION": REGION,
     "LANG": "en_US.UTF-8",
-    "TZ": "UTC",
+    "TZ": ":UTC",
 }
-"""The variables that Lambda adds to the environment of every function."""
+"""Variables that Lambda adds to the environment of every function."""
 
 
 def docker_bridge_addresses() -> list[str]:
@@ -176,11 +176,15 @@ class MotoAws:
             handler=properties["Handler"],
             timeout=int(outputs[f"{name}/Timeout"]),
             memory=int(outputs[f"{name}/MemorySize"]),
-            environment={variable: outputs[f"{name}/{variable}"] for variable in sam_template.variables(properties)}
-            | {"AWS_LAMBDA_FUNCTION_NAME": full_name, "AWS_ENDPOINT_URL": self.url, **LAMBDA_ENVIRONMENT},
+            environment=LAMBDA_ENVIRONMENT
+            | {variable: outputs[f"{name}/{variable}"] for variable in sam_template.variables(properties)}
+            | {"AWS_ENDPOINT_URL": self.url},
             retries=int(outputs.get(f"{name}//retries", 2)),
             on_failure=outputs.get(f"{name}//on_failure", ""),
             dead_letters=outputs.get(f"{name}//dead_letters", ""),
+            runtime=properties["Runtime"],
+            log_group=outputs[f"{name}//log_group"],
+            layers=plan.layers[name],
         )
 
 

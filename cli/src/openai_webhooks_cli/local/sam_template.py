@@ -74,9 +74,11 @@ class Plan(NamedTuple):
     """What a template declares."""
 
     template: dict[str, Any]
-    """Plain CloudFormation. An output `FUNCTION/NAME` is an environment variable, `Timeout` or `MemorySize`."""
+    """Plain CloudFormation. An output `FUNCTION/NAME` is an environment variable, or one of `_settings`."""
     functions: dict[str, dict[str, Any]]
     """The properties of the functions, by logical id."""
+    layers: dict[str, list[Path]]
+    """What is in `/opt/python` in Lambda, the last layer first, by function."""
     secrets: dict[str, str]
     """The first values of the secrets, by logical id. The template has a parameter for the ARN of each."""
     routes: list[tuple[str, str]]
@@ -118,6 +120,8 @@ def plan(path: Path, prefix: str = "") -> Plan:
         if not _obstacle(properties)
     }
     _require_code(path, functions)
+    layers = {name: list(_layers(resources, properties)) for name, properties in functions.items()}
+    omitted += [f"{layer} of {name}" for name, found in layers.items() for layer, folder in found if not folder]
     machines = dict(_of_type(resources, "AWS::StepFunctions::StateMachine"))
     outputs = _settings(functions) | _failures(resources, functions) | _definitions(machines)
     template.setdefault("Outputs", {}).update(outputs)
@@ -138,6 +142,7 @@ def plan(path: Path, prefix: str = "") -> Plan:
     return Plan(
         template=_for_moto(template, arns=arns, buses=buses),
         functions=functions,
+        layers={name: [folder for _, folder in found if folder] for name, found in layers.items()},
         secrets={
             name: str(secret.get("SecretString", "generated"))
             for name, secret in _of_type(resources, "AWS::SecretsManager::Secret")
@@ -161,7 +166,7 @@ def translate(path: Path, **parameters: str) -> dict[str, Any]:
     """
     try:
         source = yaml_parse(path.read_text(encoding="utf-8"))
-        resources = source["Resources"].values()
+        resources = [{"Properties": source.get("Globals", {}).get("Function", {})}, *source["Resources"].values()]
     except OSError as error:
         raise TemplateError(f"Cannot read {path}: {error.strerror}") from None
     except (ValueError, YAMLError, TypeError, KeyError, AttributeError) as error:
@@ -169,13 +174,15 @@ def translate(path: Path, **parameters: str) -> dict[str, Any]:
     for name, value in parameters.items():
         source["Parameters"][name]["Default"] = value
     # SAM translates packaged templates, whose code is in S3. Here the S3 key is the path of the folder.
-    for properties in [
-        source.get("Globals", {}).get("Function", {}),
-        *(resource.get("Properties", {}) for resource in resources),
-    ]:
+    for resource in resources:
+        properties = resource.get("Properties", {})
+        bucket = "built" if "python" in str(resource.get("Metadata", {}).get("BuildMethod")) else "local"
         for uri in ("CodeUri", "ContentUri", "DefinitionUri"):
             if isinstance(properties.get(uri), str) and not properties[uri].startswith("s3://"):
-                properties[uri] = f"s3://local/{path.resolve().parent / properties[uri]}"
+                properties[uri] = f"s3://{bucket}/{path.resolve().parent / properties[uri]}"
+        for code in ("Code", "Content"):
+            if isinstance(properties.get(code), str) and str(resource.get("Type")).startswith("AWS::Lambda::"):
+                properties[code] = {"S3Bucket": bucket, "S3Key": str(path.resolve().parent / properties[code])}
     # With a map of managed policies, even an empty one, the translator does not ask IAM for it.
     translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
     try:
@@ -219,6 +226,18 @@ def _require_code(path: Path, functions: dict[str, dict[str, Any]]) -> None:
             raise TemplateError(f"{path}: the CodeUri of {name} is not a folder: {folder}")
 
 
+def _layers(resources: Resources, properties: dict[str, Any]) -> Iterator[tuple[str, Path | None]]:
+    """Yield a function's layers, the last first: a name for people, and what is in `/opt/python` in Lambda."""
+    layers = properties.get("Layers", [])
+    for layer in reversed(layers if isinstance(layers, list) else [layers]):
+        name = str(layer if isinstance(layer, str) else next(iter(layer.values())))
+        declared = resources.get(name, {}).get("Properties", {})
+        content = declared.get("Content", {})
+        # `sam build` puts the layer's code in the folder `python`, or takes the layer as it is.
+        folder = Path("/", content.get("S3Key", ""), "" if content.get("S3Bucket") == "built" else "python")
+        yield f"the layer {declared.get('LayerName', name)}", folder if content and folder.is_dir() else None
+
+
 def _omitted(resources: Resources) -> Iterator[str]:
     for name, properties in _of_type(resources, "AWS::Lambda::Function"):
         if obstacle := _obstacle(properties):
@@ -252,7 +271,7 @@ def _arn(name: str, resource_type: str, prefix: str) -> str:
 
 
 def _settings(functions: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return outputs with each function's time-out, memory and environment."""
+    """Return outputs with each function's time-out, memory, log group and environment."""
     return {
         f"{name}/{setting}": {"Value": value if isinstance(value, dict) else str(value)}
         for name, properties in functions.items()
@@ -260,6 +279,7 @@ def _settings(functions: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]
             # Lambda's defaults.
             "Timeout": properties.get("Timeout", 3),
             "MemorySize": properties.get("MemorySize", 128),
+            "/log_group": properties.get("LoggingConfig", {}).get("LogGroup", ""),
             **variables(properties),
         }.items()
     }

@@ -135,7 +135,8 @@ class Subscribers:
 
     def _wait_until_ready(self, pool: FunctionPool) -> bool:
         try:
-            pool.wait_until_ready()
+            for warning in pool.wait_until_ready():
+                self._on_problem(warning)
         except FunctionFailed as error:
             self._on_problem(f"{pool.function.short_name} does not start: {error}\n{error.details}")
             return False

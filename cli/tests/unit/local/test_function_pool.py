@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,7 @@ def handler(event, context):
     return {
         "event": event / 1,
         "environment": dict(os.environ),
+        "folder": os.getcwd(),
         "name": context.function_name,
         "time": context.get_remaining_time_in_millis(),
     }
@@ -44,10 +46,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start a function with some code. It is closed after the test."""
     pools: list[FunctionPool] = []
 
-    def start(code: str = CODE, *, timeout: int = 9) -> FunctionPool:
+    def start(code: str = CODE, *, handler: str = "module.handler", timeout: int = 9, **options: Any) -> FunctionPool:
         (tmp_path / "module.py").write_text(code)
         environment = {"AWS_REGION": "us-east-1"}
-        function = Function("SampleFunction", tmp_path, "module.handler", timeout, 128, environment)
+        function = Function("SampleFunction", tmp_path, handler, timeout, 128, environment, **options)
         pools.append(FunctionPool(function, logs=tmp_path))
         return pools[-1]
 
@@ -68,7 +70,10 @@ def test_function_gets_event_environment_and_context(start: Start, tmp_path: Pat
 
     assert (answer["event"], answer["name"], log) == (7, "SampleFunction", ["handling 7"])
     # Python adds LC_CTYPE where the machine has no other UTF-8 locale.
-    assert answer["environment"].keys() - {"LC_CTYPE"} == {"AWS_REGION"}
+    environment, added = answer["environment"], pool.function.variables().keys() | {"_X_AMZN_TRACE_ID"}
+    assert environment.keys() - {"LC_CTYPE"} == added
+    assert (environment["AWS_REGION"], environment["_HANDLER"]) == ("us-east-1", "module.handler")
+    assert answer["folder"] == environment["LAMBDA_TASK_ROOT"] == str(tmp_path)
     assert 0 < answer["time"] <= 9000
     assert pool.invoke(8).log == ["handling 8"]
     assert (tmp_path / "SampleFunction-1.log").read_text() == "handling 7\nhandling 8\n"
@@ -101,7 +106,6 @@ def test_failure_has_reason_and_next_event_is_handled(start: Start, event: str, 
     [
         pytest.param("import nothing", "ModuleNotFoundError: No module named 'nothing' (module.py:1)", id="import"),
         pytest.param("\ndef handler(:", "SyntaxError: invalid syntax (module.py, line 2) (module.py:2)", id="syntax"),
-        pytest.param("x = 1", "AttributeError: module 'module' has no attribute 'handler'", id="no handler"),
         pytest.param("raise SystemExit(2)", "SystemExit: 2 (module.py:1)", id="exit"),
         pytest.param("import os; os._exit(4)", "its process ended with 4", id="death"),
     ],
@@ -112,6 +116,60 @@ def test_function_that_cannot_start_says_why(start: Start, code: str, reason: st
     with pytest.raises(FunctionFailed, match=f"^{re.escape(reason)}$"):
         pool.wait_until_ready()
     assert str(failure(pool, 1)) == reason
+
+
+@pytest.mark.parametrize("handler", ["module", "module.other", "missing.handler", "module/missing.handler", "sys.exit"])
+def test_wrong_handler_is_named_as_in_lambda(start: Start, handler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bootstrap = pytest.importorskip("awslambdaric.bootstrap", reason="the runtime client needs Linux")
+    pool = start("x = 1", handler=handler)
+    monkeypatch.syspath_prepend(pool.function.code)
+    monkeypatch.delitem(sys.modules, "module", raising=False)
+    with pytest.raises(bootstrap.FaultException) as expected:
+        bootstrap._get_handler(handler)
+
+    error = failure(pool, 1)
+
+    assert str(error) == "\n".join(error.log) == f"{expected.value.exception_type}: {expected.value.msg}"
+
+
+def test_context_is_that_of_lambda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("awslambdaric.lambda_context", reason="the runtime client needs Linux")
+    for variable, value in Function("F", tmp_path, "a.b", 9, 128, {}).variables().items():
+        monkeypatch.setenv(variable, value)
+    ours = function_process.LambdaContext("F", deadline=0)
+    lambdas = runtime.LambdaContext(ours.aws_request_id, None, None, 0, ours.invoked_function_arn)
+    public = [name for name in dir(lambdas) if not name.startswith("_")]
+    values = set(public) & vars(lambdas).keys() - {"identity"}
+
+    assert [name for name in dir(ours) if not name.startswith("_")] == public
+    assert {name: getattr(ours, name) for name in values} == {name: getattr(lambdas, name) for name in values}
+    assert [*vars(ours.identity)] == lambdas.identity.__slots__
+    assert (ours.get_remaining_time_in_millis(), ours.w3c()) == (0, {})
+
+
+def test_code_and_layers_come_before_environment(start: Start, tmp_path: Path) -> None:
+    site_packages, names = "first/lib/python3.13/site-packages", ["jinja2", "requests", "rich", "yaml"]
+    folders = {".": names[:1], site_packages: names[:3], "last": names, "first": names}
+    for folder, modules in folders.items():
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        for module in modules:
+            (tmp_path / folder / f"{module}.py").touch()
+    code = f"import {', '.join(names)}\ndef handler(*_): return [m.__file__ for m in ({', '.join(names)})]"
+
+    pool = start(code, layers=[tmp_path / "last", tmp_path / "first"])
+
+    places = [str(Path(place).parent.relative_to(tmp_path)) for place in pool.invoke(1).result]
+    assert places == [".", site_packages, site_packages, "last"]
+
+
+def test_difference_from_lambda_is_said_once(start: Start) -> None:
+    pool = start(runtime="python3.1")
+
+    [text] = pool.wait_until_ready()
+
+    assert text.startswith("Sample declares python3.1 and runs with 3.")
+    pool.restart()
+    assert pool.wait_until_ready() == []
 
 
 @pytest.mark.parametrize("code", ["def handler(event, context): return 1", "import nothing"], ids=["works", "broken"])
@@ -131,7 +189,7 @@ def test_function_ends_with_its_parent(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from openai_webhooks_cli.local.function_pool import *; "
         f"folder = Path({str(tmp_path)!r}); "
-        "pool = FunctionPool(Function('F', folder, 'module.handler', 99, 128, {}, None), logs=folder); "
+        "pool = FunctionPool(Function('F', folder, 'module.handler', 99, 128, {}), logs=folder); "
         "pool.wait_until_ready(); print(pool._processes[0]._process.pid, flush=True); pool.invoke('hang')"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:

@@ -22,6 +22,7 @@ Resources:
     Type: AWS::Serverless::Function
     Properties:
       Handler: module.handler
+      LoggingConfig: {LogGroup: !Ref Bus}
       Environment: {Variables: {BUS: !Ref Bus, SECRET: !Ref Secret, SELF: literal}}
       Events:
         Request: {Type: HttpApi, Properties: {ApiId: !Ref Api, Method: POST, Path: /here}}
@@ -55,6 +56,7 @@ def test_plan_runs_functions_of_template(plan_of: PlanOf, tmp_path: Path) -> Non
     assert "/" + plan.functions["Function"]["Code"]["S3Key"] == f"{tmp_path}/code"
     assert outputs["Function/SELF"] == "literal"
     assert outputs["Function/SECRET"] == {"Ref": "Secret"}
+    assert outputs["Function//log_group"] == outputs["Function/BUS"]
     assert outputs["Function/Timeout"] == {"Ref": "Seconds"}
     assert plan.template["Parameters"]["Secret"] == {"Type": "String", "Default": "Secret"}
     assert plan.secrets == {"Secret": "first"}
@@ -132,6 +134,33 @@ def test_rule_that_forgets_bus_is_named(plan_of: PlanOf, properties: str, named:
 def test_undeclared_name_is_refused(plan_of: PlanOf, reference: str) -> None:
     with pytest.raises(sam_template.TemplateError, match="refers to Absent, which it does not declare"):
         plan_of(TEMPLATE.replace("!Ref Bus,", f"{reference},", 1))
+
+
+LAYERS: Final = """
+Transform: AWS::Serverless-2016-10-31
+Globals: {Function: {Handler: a.b, CodeUri: code/, Runtime: python3.13}}
+Resources:
+  AsItIs: {Type: AWS::Serverless::LayerVersion, Properties: {ContentUri: layer/}}
+  Built: {Type: AWS::Serverless::LayerVersion, Metadata: {BuildMethod: python3.13}, Properties: {ContentUri: layer/}}
+  NoPython: {Type: AWS::Lambda::LayerVersion, Properties: {Content: code/}}
+  Empty: {Type: AWS::Serverless::LayerVersion, Properties: {ContentUri: code/}}
+  Here: {Type: AWS::Serverless::Function, Properties: {Layers: [!Ref AsItIs, !Ref Built]}}
+  There: {Type: AWS::Serverless::Function, Properties: {Layers: [!Ref NoPython, !Ref Empty, !Sub "arn:${AWS::Region}"]}}
+  Plain:
+    Type: AWS::Lambda::Function
+    Properties: {Handler: a.b, Code: code/, Runtime: python3.13, Layers: ["arn:1"], Role: arn}
+  Inline: {Type: AWS::Serverless::Function, Properties: {CodeUri: !Ref "AWS::NoValue", InlineCode: "x = 1"}}
+"""
+
+
+def test_layers_are_found(plan_of: PlanOf, tmp_path: Path) -> None:
+    (tmp_path / "layer/python").mkdir(parents=True)
+
+    plan = plan_of(LAYERS)
+
+    assert plan.layers["Here"] == [tmp_path / "layer", tmp_path / "layer/python"]
+    there = {f"the layer {name} of There" for name in ("NoPython", "Empty", "arn:${AWS::Region}")}
+    assert set(plan.omitted) == there | {"the layer arn:1 of Plain", "Inline (inline code)"}
 
 
 def test_missing_code_is_refused(plan_of: PlanOf) -> None:
