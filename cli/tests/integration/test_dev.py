@@ -67,7 +67,7 @@ Resources:
 """A user's own stack: a function without Timeout and MemorySize, and things that do not run here."""
 
 HANDLER = """
-import os, own
+import os, own, pydantic
 def handler(event, context):
     match event["detail"]["data"]["id"]:
         case "raise": raise ValueError(*map(os.environ.get, own.NAMES))
@@ -365,6 +365,7 @@ def test_own_stack_runs_next_to_another(own_stack: Path, tmp_path: Path) -> None
         assert dev.until(r"(Plain does not start: SyntaxError: .*app.py:1)")
         code.write_text(HANDLER)
         assert dev.until(r"(Plain declares python3.1 and runs with 3\.)")
+        assert dev.until(r"Plain imports (\w+) and has no requirements.txt") == "pydantic"
         assert dev.until(r"reloaded (.*)") == "Plain (app.py)"
         absent = ", Node (lambda, not run here)"
         assert reached("batch.failed") == f"OnBatch, OnFailure, Plain{absent}"

@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from openai_webhooks_cli.local import requirements
+
 _PROCESS = Path(__file__).with_name("function_process.py")
 _START_TIMEOUT = 60  # seconds
 _LOG_TAIL = 65_536  # bytes of an invocation's output that are kept
@@ -38,6 +40,8 @@ class Function(NamedTuple):
     """Empty for Lambda's default."""
     layers: Sequence[Path] = ()
     """What is in `/opt/python` in Lambda, the last layer first."""
+    requirements: Sequence[Path] | None = None
+    """The requirements files of the code and its layers. None if the packages come from elsewhere too."""
 
     @property
     def short_name(self) -> str:
@@ -107,8 +111,8 @@ class FunctionPool:
         Return what is different in Lambda, for people. Each warning is returned once.
         """
         for process in list(self._processes):
-            process.wait_until_ready()
-        warnings = [warning for warning in self._differences() if warning not in self._warnings]
+            imported = process.wait_until_ready()
+        warnings = [warning for warning in self._differences(imported) if warning not in self._warnings]
         self._warnings.update(warnings)
         return warnings
 
@@ -133,10 +137,14 @@ class FunctionPool:
         for process in [*self._processes, *self._retired]:
             process.end()
 
-    def _differences(self) -> Iterator[str]:
+    def _differences(self, imported: Mapping[str, list[str]]) -> Iterator[str]:
         function, version = self.function, "{}.{}".format(*sys.version_info)
         if function.runtime != f"python{version}":
             yield f"{function.short_name} declares {function.runtime} and runs with {version}."
+        if (paths := function.requirements) is not None:
+            reason = ", which its requirements.txt does not bring" if paths else " and has no requirements.txt"
+            for module in requirements.missing(paths, **imported):
+                yield f"{function.short_name} imports {module}{reason}: Lambda will not have it."
 
     def _start(self, number: int) -> "_Process":
         return _Process(self.function, number, self._logs / f"{self.function.name}-{number + 1}.log")
@@ -158,7 +166,7 @@ class _Process:
         self._log = log
         self._lock = threading.RLock()
         self._failure: FunctionFailed | None = None
-        self._is_ready = False
+        self._imported: dict[str, list[str]] | None = None
         self._position = log.stat().st_size if log.exists() else 0
         with log.open("ab") as file:
             # In a session of its own, because Ctrl-C is for the parent. The process ends with its standard input.
@@ -186,18 +194,18 @@ class _Process:
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
-    def wait_until_ready(self) -> None:
-        """Wait for the import of the code. Raises FunctionFailed if it failed."""
+    def wait_until_ready(self) -> dict[str, list[str]]:
+        """Wait for the import of the code. Return what was imported. Raises FunctionFailed if it failed."""
         with self._lock:
-            if not self._is_ready and not self._failure:
+            if self._imported is None and not self._failure:
                 try:
-                    self._receive(_START_TIMEOUT)
-                    self._is_ready = True
+                    self._imported = self._receive(_START_TIMEOUT).result
                 except FunctionFailed as error:
                     self._failure = error
             if self._failure:
                 self.end()
                 raise self._failure
+            return self._imported or {}
 
     def invoke(self, event: Any) -> Invocation:
         with self._lock:

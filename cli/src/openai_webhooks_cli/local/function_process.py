@@ -19,7 +19,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     handler: Callable[[Any, LambdaContext], Any] | None = None
     try:
         handler = _import(settings)
-        answer = {"result": None}
+        answer: dict[str, Any] = {"result": _imported(settings)}
     except BaseException as error:  # noqa: BLE001  # a module can raise anything, SystemExit too
         answer = _failure(error, settings["code"])
     while True:
@@ -103,6 +103,26 @@ def _fault(kind: str, message: str) -> Exception:
     """Return an exception with the name and the text that Lambda has for a wrong handler: awslambdaric/bootstrap.py."""
     error: Exception = type(f"Runtime.{kind}", (Exception,), {})(message)
     return error
+
+
+def _imported(settings: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the function's own files that are imported, and the top-level modules from this Python's environment."""
+    places: dict[str, str] = {}
+    for name, module in sys.modules.copy().items():
+        if isinstance(module, ModuleType):
+            # Any other access would load a lazy module.
+            attributes = object.__getattribute__(module, "__dict__")
+            # A namespace package has folders instead of a file.
+            places[name] = str(attributes.get("__file__") or next(iter(attributes.get("__path__", ())), ""))
+    own = tuple(f"{folder}{os.sep}" for folder in [settings["code"], *settings["layers"]])
+    return {
+        "files": [place for place in places.values() if place.startswith(own[0]) and place.endswith(".py")],
+        "modules": [
+            name
+            for name, place in places.items()
+            if "." not in name and name not in sys.stdlib_module_names and not place.startswith(own)
+        ],
+    }
 
 
 def _invoke(handler: Callable[[Any, LambdaContext], Any], event: Any, settings: dict[str, Any]) -> dict[str, Any]:

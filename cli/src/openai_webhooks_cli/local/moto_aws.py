@@ -185,6 +185,7 @@ class MotoAws:
             runtime=properties["Runtime"],
             log_group=outputs[f"{name}//log_group"],
             layers=plan.layers[name],
+            requirements=plan.requirements[name],
         )
 
 

@@ -79,6 +79,8 @@ class Plan(NamedTuple):
     """The properties of the functions, by logical id."""
     layers: dict[str, list[Path]]
     """What is in `/opt/python` in Lambda, the last layer first, by function."""
+    requirements: dict[str, list[Path] | None]
+    """The requirements files of each function and its layers. None if the packages come from elsewhere too."""
     secrets: dict[str, str]
     """The first values of the secrets, by logical id. The template has a parameter for the ARN of each."""
     routes: list[tuple[str, str]]
@@ -143,6 +145,7 @@ def plan(path: Path, prefix: str = "") -> Plan:
         template=_for_moto(template, arns=arns, buses=buses),
         functions=functions,
         layers={name: [folder for _, folder in found if folder] for name, found in layers.items()},
+        requirements={name: _requirements(resources[name], found) for name, found in layers.items()},
         secrets={
             name: str(secret.get("SecretString", "generated"))
             for name, secret in _of_type(resources, "AWS::SecretsManager::Secret")
@@ -236,6 +239,17 @@ def _layers(resources: Resources, properties: dict[str, Any]) -> Iterator[tuple[
         # `sam build` puts the layer's code in the folder `python`, or takes the layer as it is.
         folder = Path("/", content.get("S3Key", ""), "" if content.get("S3Bucket") == "built" else "python")
         yield f"the layer {declared.get('LayerName', name)}", folder if content and folder.is_dir() else None
+
+
+def _requirements(function: dict[str, Any], layers: list[tuple[str, Path | None]]) -> list[Path] | None:
+    code = Path("/", function["Properties"]["Code"]["S3Key"])
+    has_own_build = {"BuildMethod", "SkipBuild"} & function.get("Metadata", {}).keys()
+    if has_own_build or any(folder is None for _, folder in layers) or any(code.glob("*.dist-info")):
+        return None
+    folders = [code, *(parent for _, folder in layers if folder for parent in (folder, folder.parent))]
+    files = [file for folder in folders if (file := folder / "requirements.txt").is_file()]
+    # `sam build --manifest` can take a file above the code.
+    return files if files or not any((folder / "requirements.txt").is_file() for folder in code.parents) else None
 
 
 def _omitted(resources: Resources) -> Iterator[str]:

@@ -156,18 +156,20 @@ def test_code_and_layers_come_before_environment(start: Start, tmp_path: Path) -
             (tmp_path / folder / f"{module}.py").touch()
     code = f"import {', '.join(names)}\ndef handler(*_): return [m.__file__ for m in ({', '.join(names)})]"
 
-    pool = start(code, layers=[tmp_path / "last", tmp_path / "first"])
+    pool = start(code, layers=[tmp_path / "last", tmp_path / "first"], requirements=[])
 
+    assert pool.wait_until_ready() == []
     places = [str(Path(place).parent.relative_to(tmp_path)) for place in pool.invoke(1).result]
     assert places == [".", site_packages, site_packages, "last"]
 
 
 def test_difference_from_lambda_is_said_once(start: Start) -> None:
-    pool = start(runtime="python3.1")
+    pool = start("import boto3, pydantic, yaml\ndef handler(*_): pass", runtime="python3.1", requirements=[])
 
-    [text] = pool.wait_until_ready()
+    runtime, *imports = pool.wait_until_ready()
 
-    assert text.startswith("Sample declares python3.1 and runs with 3.")
+    assert runtime.startswith("Sample declares python3.1 and runs with 3.")
+    assert [text.partition(" and ")[0] for text in imports] == ["Sample imports pydantic", "Sample imports yaml"]
     pool.restart()
     assert pool.wait_until_ready() == []
 

@@ -144,8 +144,14 @@ Resources:
   Built: {Type: AWS::Serverless::LayerVersion, Metadata: {BuildMethod: python3.13}, Properties: {ContentUri: layer/}}
   NoPython: {Type: AWS::Lambda::LayerVersion, Properties: {Content: code/}}
   Empty: {Type: AWS::Serverless::LayerVersion, Properties: {ContentUri: code/}}
-  Here: {Type: AWS::Serverless::Function, Properties: {Layers: [!Ref AsItIs, !Ref Built]}}
+  Here: {Type: AWS::Serverless::Function, Properties: {Layers: [!Ref AsItIs]}}
   There: {Type: AWS::Serverless::Function, Properties: {Layers: [!Ref NoPython, !Ref Empty, !Sub "arn:${AWS::Region}"]}}
+  OwnBuild:
+    Type: AWS::Serverless::Function
+    Metadata: {BuildMethod: makefile}
+    Properties: {Layers: [!Ref AsItIs, !Ref Built]}
+  Vendored: {Type: AWS::Serverless::Function, Properties: {CodeUri: vendored/}}
+  Manifest: {Type: AWS::Serverless::Function, Properties: {CodeUri: above/code/}}
   Plain:
     Type: AWS::Lambda::Function
     Properties: {Handler: a.b, Code: code/, Runtime: python3.13, Layers: ["arn:1"], Role: arn}
@@ -153,12 +159,19 @@ Resources:
 """
 
 
-def test_layers_are_found(plan_of: PlanOf, tmp_path: Path) -> None:
-    (tmp_path / "layer/python").mkdir(parents=True)
+def test_layers_and_requirements_are_found(plan_of: PlanOf, tmp_path: Path) -> None:
+    for folder in ("layer/python", "above/code", "vendored/package-1.0.dist-info"):
+        (tmp_path / folder).mkdir(parents=True)
+    files = [tmp_path / name for name in ("code/requirements.txt", "layer/requirements.txt", "above/requirements.txt")]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
 
     plan = plan_of(LAYERS)
 
-    assert plan.layers["Here"] == [tmp_path / "layer", tmp_path / "layer/python"]
+    assert plan.layers["OwnBuild"] == [tmp_path / "layer", tmp_path / "layer/python"]
+    assert plan.requirements["Here"] == files[:2]
+    assert plan.requirements | {"Here": None} == dict.fromkeys(plan.functions)
     there = {f"the layer {name} of There" for name in ("NoPython", "Empty", "arn:${AWS::Region}")}
     assert set(plan.omitted) == there | {"the layer arn:1 of Plain", "Inline (inline code)"}
 
