@@ -95,7 +95,7 @@ class EventBridge:
             invocation = _INVOCATION.fullmatch(environ["PATH_INFO"])
             if invocation and (name := function_name(invocation[1])) in self.functions:
                 return self._invoke(name, Request(environ))(environ, start_response)
-            return self._moto(environ, start_response)
+            return self._moto_or_error(environ, start_response)
         parameters = Request(environ).get_json(force=True)
         try:
             response = answers[operation](environ, parameters)
@@ -197,6 +197,13 @@ class EventBridge:
         is_event = isinstance(payload, dict) and isinstance(payload.get("detail"), dict) and "id" in payload
         self.invoke(Invocation(function, payload, payload if is_event else {"id": "", "detail": {}}))
         return Response(status=202)
+
+    def _moto_or_error(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        try:
+            return self._moto(environ, start_response)
+        except Exception as error:  # noqa: BLE001  # moto can raise anything for what it cannot do
+            message = f"moto cannot do this: {type(error).__name__}: {error}"
+            return _error("InternalFailure", message)(environ, start_response)
 
     def _ask_moto(self, environ: "WSGIEnvironment", parameters: dict[str, Any]) -> Response:
         body = json.dumps(parameters).encode()

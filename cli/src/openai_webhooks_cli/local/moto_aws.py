@@ -1,6 +1,7 @@
 """The embedded AWS: moto's server on the loopback address, and the stacks deployed in it."""
 
 import json
+import re
 import socket
 import struct
 from collections.abc import Collection, Mapping, Sequence
@@ -161,7 +162,9 @@ class MotoAws:
                 Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in (own | secrets).items()],
             )
         except (ClientError, ResponseParserError) as error:
-            raise TemplateError(f"The embedded AWS cannot deploy {path}: {error}") from None
+            # moto answers some errors in JSON, where boto3 expects XML.
+            reason = re.search(r'"message": "(.*)"', str(error), re.DOTALL)
+            raise TemplateError(f"The embedded AWS cannot deploy {path}: {reason[1] if reason else error}") from None
         stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
         functions = {name: self._function(name, plan, outputs, prefix) for name in plan.functions}
@@ -177,7 +180,11 @@ class MotoAws:
             timeout=int(outputs[f"{name}/Timeout"]),
             memory=int(outputs[f"{name}/MemorySize"]),
             environment=LAMBDA_ENVIRONMENT
-            | {variable: outputs[f"{name}/{variable}"] for variable in sam_template.variables(properties)}
+            | {
+                variable: outputs[f"{name}/{variable}"]
+                for variable in sam_template.variables(properties)
+                if f"{name}/{variable}" in outputs  # the template can have AWS::NoValue
+            }
             | {"AWS_ENDPOINT_URL": self.url},
             retries=int(outputs.get(f"{name}//retries", 2)),
             on_failure=outputs.get(f"{name}//on_failure", ""),

@@ -24,6 +24,8 @@ from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 from yaml import YAMLError
 
+from openai_webhooks_cli.event_pattern import EventPattern, InvalidPattern
+
 # Its warnings are about metrics and feature flags of AWS's own service.
 logging.getLogger("samtranslator").setLevel(logging.ERROR)
 
@@ -114,7 +116,9 @@ def plan(path: Path, prefix: str = "") -> Plan:
     template = translate(path)
     resources: Resources = template["Resources"]
     _require_declared(path, template)
-    omitted = [*_omitted(resources), *_on_default_bus(resources)]
+    _require_valid_patterns(path, resources)
+    loops = filter(_is_loop, _read(path)["Resources"])
+    omitted = [*loops, *_omitted(resources), *_leave_unresolved(template), *_on_default_bus(resources)]
     created = {name: resource for name, resource in resources.items() if resource["Type"] in CREATED_TYPES}
     functions = {
         name: properties
@@ -136,7 +140,7 @@ def plan(path: Path, prefix: str = "") -> Plan:
     names = {name: name for name in absent} | {name: f"{prefix}{name}" for name in functions}
     names |= {name: arns[name] for name in machines}
     names |= {
-        name: f"{arns[alias['FunctionName']['Ref']]}:{alias['Name']}"
+        name: f"{arns[next(_references(alias['FunctionName']))]}:{alias['Name']}"
         for name, alias in _of_type(resources, "AWS::Lambda::Alias")
     }
     template["Parameters"].update({name: {"Type": "String", "Default": value} for name, value in names.items()})
@@ -167,13 +171,10 @@ def translate(path: Path, **parameters: str) -> dict[str, Any]:
 
     `parameters` become the new defaults. SAM also evaluates them where it needs their values. Raises TemplateError.
     """
-    try:
-        source = yaml_parse(path.read_text(encoding="utf-8"))
-        resources = [{"Properties": source.get("Globals", {}).get("Function", {})}, *source["Resources"].values()]
-    except OSError as error:
-        raise TemplateError(f"Cannot read {path}: {error.strerror}") from None
-    except (ValueError, YAMLError, TypeError, KeyError, AttributeError) as error:
-        raise TemplateError(f"{path} is not a SAM template ({type(error).__name__}): {error}") from None
+    source = _read(path)
+    for name in filter(_is_loop, list(source["Resources"])):
+        del source["Resources"][name]
+    resources = [{"Properties": source["Globals"].get("Function", {})}, *source["Resources"].values()]
     for name, value in parameters.items():
         source["Parameters"][name]["Default"] = value
     # SAM translates packaged templates, whose code is in S3. Here the S3 key is the path of the folder.
@@ -194,6 +195,33 @@ def translate(path: Path, **parameters: str) -> dict[str, Any]:
         causes = "; ".join(cause.message for cause in error.causes)
         raise TemplateError(f"SAM cannot translate {path}: {causes}") from None
     return translated
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a SAM template without empty sections. Raises TemplateError."""
+    try:
+        source = _filled(yaml_parse(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise TemplateError(f"Cannot read {path}: {error.strerror}") from None
+    except (ValueError, YAMLError) as error:
+        raise TemplateError(f"{path} is not a SAM template ({type(error).__name__}): {error}") from None
+    if not isinstance(source.get("Resources"), dict):
+        raise TemplateError(f"{path} is not a SAM template: it has no Resources.")
+    source["Globals"] = _filled(source.get("Globals"))
+    for name, resource in source["Resources"].items():
+        source["Resources"][name] = resource if _is_loop(name) else _filled(resource)
+        if not _is_loop(name) and "Type" not in source["Resources"][name]:
+            raise TemplateError(f"{path}: the resource {name} has no Type.")
+    return source
+
+
+def _filled(section: Any) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if value is not None} if isinstance(section, dict) else {}
+
+
+def _is_loop(name: str) -> bool:
+    """Return whether a name under `Resources` is a loop of AWS::LanguageExtensions."""
+    return name.startswith("Fn::ForEach::")
 
 
 _CONSTRAINTS = ("Type", "AllowedValues", "AllowedPattern", "MinValue", "MaxValue", "MinLength", "MaxLength")
@@ -252,6 +280,26 @@ def _requirements(function: dict[str, Any], layers: list[tuple[str, Path | None]
     return files if files or not any((folder / "requirements.txt").is_file() for folder in code.parents) else None
 
 
+def _require_valid_patterns(path: Path, resources: Resources) -> None:
+    for name, rule in _of_type(resources, "AWS::Events::Rule"):
+        try:
+            if "EventPattern" in rule and not set(_references(rule["EventPattern"])):
+                EventPattern(json.dumps(rule["EventPattern"]))
+        except InvalidPattern as error:
+            raise TemplateError(f"{path}: EventBridge refuses the rule {name}: {error}.") from None
+
+
+def _leave_unresolved(template: dict[str, Any]) -> Iterator[str]:
+    """Turn parameters from SSM into texts. Yield them, and the resources with dynamic references, for people."""
+    for name, declaration in template.get("Parameters", {}).items():
+        if declaration["Type"].startswith("AWS::SSM::Parameter::Value"):
+            declaration["Type"] = "CommaDelimitedList" if "List" in declaration["Type"] else "String"
+            yield f"the value of {name} in SSM (set it by --parameter {name}=VALUE)"
+    for name, resource in template["Resources"].items():
+        if "{{resolve:" in json.dumps(resource):
+            yield f"the {{{{resolve:…}}}} of {name}"
+
+
 def _omitted(resources: Resources) -> Iterator[str]:
     for name, properties in _of_type(resources, "AWS::Lambda::Function"):
         if obstacle := _obstacle(properties):
@@ -307,7 +355,7 @@ def _failures(resources: Resources, functions: dict[str, dict[str, Any]]) -> dic
         if "DeadLetterConfig" in properties
     }
     for _, properties in _of_type(resources, "AWS::Lambda::EventInvokeConfig"):
-        name = properties["FunctionName"]["Ref"]
+        name = next(_references(properties["FunctionName"]))
         if "MaximumRetryAttempts" in properties:
             found[f"{name}//retries"] = str(properties["MaximumRetryAttempts"])
         if destination := properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination"):
@@ -358,7 +406,9 @@ def _name_physically(resources: Resources, prefix: str) -> None:
     properties = {"AWS::DynamoDB::Table": "TableName", "AWS::SQS::Queue": "QueueName"}
     for name, resource in resources.items():
         if resource["Type"] in properties:
-            resource["Properties"] = {properties[resource["Type"]]: prefix + name} | resource.get("Properties", {})
+            declared = resource.get("Properties", {})
+            suffix = ".fifo" if declared.get("FifoQueue") else ""
+            resource["Properties"] = {properties[resource["Type"]]: f"{prefix}{name}{suffix}"} | declared
 
 
 def _of_type(resources: Resources, resource_type: str) -> Iterator[tuple[str, dict[str, Any]]]:

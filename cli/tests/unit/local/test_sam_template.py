@@ -117,7 +117,7 @@ def test_absent_resources_have_arns_of_aws(plan_of: PlanOf) -> None:
         ("EventPattern: {source: [openai.com]}", ["Mine"]),
         ("EventPattern: {detail-type: [batch.failed]}", ["Mine"]),
         ("EventPattern: {source: [aws.s3]}", []),
-        ("ScheduleExpression: rate(1 hour)", []),
+        ("ScheduleExpression: rate(1 hour)", ["Mine (a schedule)"]),
         ("EventBusName: bus, EventPattern: {source: [openai.com]}", []),
     ],
 )
@@ -214,3 +214,39 @@ def test_refused_value_has_a_reason(plan_of: PlanOf) -> None:
         plan = plan_of(TEMPLATE.replace("{Type: Number, Default: 7}", declaration))
         with pytest.raises(sam_template.TemplateError, match=f"Seconds cannot be 'abc'.*{reason}"):
             plan.check({"Seconds": "abc"})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "omitted"),
+    [
+        (
+            "Resources:",
+            "Resources:\n  'Fn::ForEach::Q': [N, [A], {'Q${N}': {Type: 'AWS::SQS::Queue'}}]",
+            "Fn::ForEach::Q",
+        ),
+        ("{Type: Number, Default: 7}", "{Type: 'AWS::SSM::Parameter::Value<String>', Default: /a}", "Seconds in SSM"),
+        ("SELF: literal", "SELF: '{{resolve:ssm:/a}}'", "the {{resolve:…}} of Function"),
+        ("Api: {Type: AWS::Serverless::HttpApi}", "Api: {Type: AWS::Serverless::HttpApi, Properties: }", None),
+        ("Parameters:", "Outputs:\nParameters:", None),
+        ("Bus: {", "Fifo: {Type: AWS::SQS::Queue, Properties: {FifoQueue: true}}\n  Bus: {", None),
+    ],
+    ids=["loop", "SSM", "dynamic reference", "empty properties", "empty section", "FIFO queue"],
+)
+def test_what_does_not_run_is_named(plan_of: PlanOf, old: str, new: str, omitted: str | None) -> None:
+    plan = plan_of(TEMPLATE.replace(old, new, 1))
+
+    assert [omitted in found for found in plan.omitted] == ([True] if omitted else [])
+    names = [resource["Properties"].get("QueueName") for resource in plan.template["Resources"].values()]
+    assert ("Fifo.fifo" in names) == ("Fifo" in new)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("{detail-type: [a]}", "{detail-type: a}", "EventBridge refuses the rule FunctionRule"),
+        ("Bus: {Type: AWS::Events::EventBus, ", "Bus: {", "the resource Bus has no Type"),
+    ],
+)
+def test_wrong_resource_is_named(plan_of: PlanOf, old: str, new: str, reason: str) -> None:
+    with pytest.raises(sam_template.TemplateError, match=reason):
+        plan_of(TEMPLATE.replace(old, new, 1))
