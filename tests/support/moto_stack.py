@@ -29,13 +29,15 @@ CREDENTIALS: Final = {
 
 @contextmanager
 def moto_server() -> Iterator[str]:
-    """Run a moto server until the end of the `with` statement. Gives its URL."""
+    """Run a moto server until the end of the `with` statement, and leave its AWS empty. Gives its URL."""
     # The server runs in this process, and its log of requests would be among the function's.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     # moto's own ThreadedMotoServer waits forever if the server cannot start.
     with make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        yield f"http://{server.host}:{server.port}"
+        url = f"http://{server.host}:{server.port}"
+        yield url
+        reset(url)
         server.shutdown()
 
 

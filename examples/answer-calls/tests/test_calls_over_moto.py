@@ -20,7 +20,7 @@ from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool
 from openai_webhooks_cli.local.openai_stand_in import API_KEY, OpenAIRequest, OpenAIStandIn, RefusedError
 from tests.support.background import wait_until
 from tests.support.faulty_proxy import FaultyProxy
-from tests.support.moto_stack import moto_server, reset
+from tests.support.moto_stack import moto_server
 
 NUMBER: Final = "+14155550100"
 CANARY: Final = "canary-7d1f"
@@ -75,7 +75,6 @@ def aws() -> Iterator[str]:
         store_api_key(url, "another-key", "sk-wrong")
         create_table(aws_client(url, "dynamodb"), "answer-calls", "HandledEventsTable", TABLE)
         yield url
-        reset(url)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from examples.tests.support.example_functions import aws_client, delivered, star
 from openai_webhooks_cli.local.function_pool import FunctionFailed, FunctionPool, Invocation
 from openai_webhooks_cli.local.openai_stand_in import OpenAIRequest, OpenAIStandIn, RefusedError
 from tests.support.background import wait_until
-from tests.support.moto_stack import ACCOUNT, REGION, moto_server, reset
+from tests.support.moto_stack import ACCOUNT, REGION, moto_server
 
 BUCKET: Final = "results"
 BUS: Final = "openai-webhooks-EventBusName"  # named like the export
@@ -111,7 +111,6 @@ class Stage:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     logs = tmp_path_factory.mktemp("logs")
     with moto_server() as aws_url, OpenAIStandIn() as openai:
-        reset(aws_url)
         store_api_key(aws_url)
         aws_client(aws_url, "s3").create_bucket(Bucket=BUCKET)
         queue = _bus_with_queue(aws_url)
@@ -119,7 +118,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         options: dict[str, Any] = {"aws_url": aws_url, "openai": openai, "logs": logs, "references": references}
         with started("batch-results", "OnBatchEndedFunction", size=2, **options) as pool:
             yield Stage(aws_url, openai, pool, logs, queue)
-        reset(aws_url)
 
 
 def _bus_with_queue(aws_url: str) -> str:
