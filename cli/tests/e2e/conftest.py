@@ -32,7 +32,7 @@ def dev(*, can_pull: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="session")
 def sam(*, can_pull: bool, dev: Dev, tmp_path_factory: pytest.TempPathFactory) -> Sam:
-    return Sam(tmp_path_factory.mktemp("sam"), aws_port=dev.aws_port, pull=can_pull)
+    return Sam(tmp_path_factory.mktemp("sam"), dev, pull=can_pull)
 
 
 @pytest.fixture(scope="session")

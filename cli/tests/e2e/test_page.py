@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page as Tab, ex
 from werkzeug import Request, Response
 
 from openai_webhooks_cli.local import wsgi_server
+from openai_webhooks_cli.local.moto_aws import MotoAws
 from openai_webhooks_cli.page.app import Page
 from openai_webhooks_cli.page.feed import Feed
 from tests.support.paths import ROOT
@@ -136,6 +138,32 @@ def tab(browser: Browser, host: Host, errors: list[str], theme: Theme, size: tup
         expect(tab.locator("#connection")).to_have_text("Connected")
         yield tab
     assert errors == []
+
+
+def test_other_site_reads_and_changes_nothing(browser: Browser, host: Host) -> None:
+    site = wsgi_server.start(Request.application(lambda _: Response("<p>", content_type="text/html")))
+    signed = "AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/secretsmanager/aws4_request, Signature=x"
+    attempts = """async ([page, aws, signed]) => {
+        const read = (url, options) => fetch(url, options).then((answer) => answer.text(), () => "");
+        const json = {"Content-Type": "application/json"};
+        return Promise.all([
+            read(page + "/page/info"),
+            read(page + "/page/actions/send", {method: "POST", mode: "no-cors", body: "{}"}),
+            read(page + "/page/actions/send", {method: "POST", headers: json, body: "{}"}),
+            read(aws, {method: "POST", headers: {Authorization: signed, "X-Amz-Target": "secretsmanager.ListSecrets"}}),
+            read(aws + "/moto-api/data.json"),
+            read(aws + "/moto-api/reset", {method: "POST", mode: "no-cors"}),
+        ]);
+    }"""
+    with closing(MotoAws()) as aws, browser.new_context() as context:
+        aws.client("secretsmanager").create_secret(Name="mine", SecretString="secret")
+        tab = context.new_page()
+        tab.goto(f"http://127.0.0.1:{site.port}")
+
+        assert tab.evaluate(attempts, [host.url, aws.url, signed]) == [""] * 6
+        assert host.inputs.empty()
+        assert len(aws.client("secretsmanager").list_secrets()["SecretList"]) == 1
+    wsgi_server.stop(site)
 
 
 def _add(feed: Feed, event_type: str = "batch.completed", **fields: Any) -> int:

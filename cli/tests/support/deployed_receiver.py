@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
-import requests
 from moto.awslambda_simple.models import lambda_simple_backends
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.events.models import events_backends
@@ -155,7 +154,4 @@ def deploy_receiver() -> DeployedReceiver:
         for name, value in {**LAMBDA_ENVIRONMENT, **ENVIRONMENT}.items():
             patch.setenv(name, value)
         patch.delenv("AWS_PROFILE", raising=False)
-        # moto answers invocations of functions itself, without a container.
-        settings = {"lambda": {"use_docker": False}}
-        requests.post(f"{aws.url}/moto-api/config", json=settings, timeout=10).raise_for_status()
         return DeployedReceiver(aws)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -31,6 +32,11 @@ class Dev(NamedTuple):
     @property
     def aws_url(self) -> str:
         return self._printed("AWS")
+
+    @property
+    def access_key(self) -> str:
+        [key] = re.findall(r"export AWS_ACCESS_KEY_ID=(\S+)", self.running.text())
+        return str(key)
 
     @property
     def aws_port(self) -> int:
@@ -71,20 +77,22 @@ class Served(NamedTuple):
 
 
 class Sam:
-    """SAM CLI, for a user who has set a region but no credentials.
+    """SAM CLI, for a user who has set a region and the credentials that `dev` printed.
 
-    `aws_port` is the port of the embedded AWS that the functions use; `pull` says whether Docker can pull their image.
+    The functions use the embedded AWS of `dev`. `pull` says whether Docker can pull their image.
     """
 
-    def __init__(self, folder: Path, *, aws_port: int, pull: bool) -> None:
+    def __init__(self, folder: Path, dev: Dev, *, pull: bool) -> None:
         self._folder = folder
-        self._aws_url = f"http://host.docker.internal:{aws_port}"
+        self._aws_url = f"http://host.docker.internal:{dev.aws_port}"
         self._environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("AWS", "PYTHON"))
         } | {
             "PATH": f"{ROOT}/.venv-sam/bin:{os.environ['PATH']}",
             "SAM_CLI_TELEMETRY": "0",
             "AWS_DEFAULT_REGION": "eu-central-1",
+            "AWS_ACCESS_KEY_ID": dev.access_key,
+            "AWS_SECRET_ACCESS_KEY": "local",
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

@@ -70,8 +70,7 @@ class Session:
         if not url.startswith(("http://127.0.0.1:", "http://localhost:")):
             return False
         try:
-            # An address that only moto's server has.
-            found = requests.get(f"{url}/moto-api/config", timeout=1).ok
+            found = "embedded AWS" in requests.get(url, timeout=1).text
         except requests.RequestException:
             return False
         if found:

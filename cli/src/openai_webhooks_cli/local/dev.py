@@ -126,6 +126,8 @@ def _introduction(system: LocalSystem, secret: str, logs: Path, *, with_page: bo
     # With both options, credentials and a region in the shell do not lead to a real account.
     place = f"--endpoint-url {aws_url} --region {REGION}"
     yield f"Try a command for deployed stacks:\n  {command} listen {place}\n"
+    key = f"AWS_ACCESS_KEY_ID={system.aws.access_key} AWS_SECRET_ACCESS_KEY=local"
+    yield f"Let `sam local` use this AWS, in its terminal:\n  export {key}\n"
     for arn in system.workflows:
         start = f"aws stepfunctions start-execution {place}"
         keys = "AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"

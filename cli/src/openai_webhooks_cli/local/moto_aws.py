@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import socket
 import struct
 from collections.abc import Collection, Mapping, Sequence
@@ -10,17 +11,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import boto3
-import requests
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from moto import backends
 from moto.core.config import default_user_config
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer
+from werkzeug.test import Client
 
 from openai_webhooks_cli.local import sam_template, wsgi_server
 from openai_webhooks_cli.local.event_bridge import EventBridge
 from openai_webhooks_cli.local.function_pool import Function
+from openai_webhooks_cli.local.guard import embedded_aws
 from openai_webhooks_cli.local.sam_template import REGION, TemplateError
 from openai_webhooks_cli.local.wsgi_server import LOOPBACK
 
@@ -83,15 +85,20 @@ class MotoAws:
     """
 
     def __init__(self, port: int = 0, hosts: Sequence[str] = (LOOPBACK,)) -> None:
-        self.event_bridge = EventBridge(DomainDispatcherApplication(create_backend_app))
+        moto = DomainDispatcherApplication(create_backend_app)
+        Client(moto).post("/moto-api/reset")
+        self.event_bridge = EventBridge(moto)
+        self.access_key = secrets.token_hex(8)
+        """For clients in containers."""
         self._servers: list[BaseWSGIServer] = []
         for host in hosts:
             # moto's own ThreadedMotoServer waits forever if the server cannot start.
             listener = socket.create_server((host, port))
-            self._servers.append(wsgi_server.start(self.event_bridge, listener, MotoRequestHandler))
+            refuse = embedded_aws(self.access_key)
+            server = wsgi_server.start(self.event_bridge, listener, MotoRequestHandler, refuse=refuse)
+            self._servers.append(server)
             port = self._servers[-1].port
         self.url = f"http://{hosts[0]}:{port}"
-        requests.post(f"{self.url}/moto-api/reset", timeout=10).raise_for_status()
 
     def close(self) -> None:
         for server in self._servers:

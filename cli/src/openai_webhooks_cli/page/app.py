@@ -31,9 +31,6 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-_LOOPBACK_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
-# A tunnel can make the Host header look local, but it also adds one of these headers.
-_PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host")
 
 
 class Page:
@@ -62,8 +59,7 @@ class Page:
         answer = self._find(request)
         if answer is None:
             return None
-        refusal = _refusal(request)
-        response = _json({"error": refusal}, 403) if refusal else answer(request)
+        response = answer(request)
         response.headers.update(_HEADERS)
         return response
 
@@ -108,20 +104,6 @@ class Page:
                 version = changed
             if not self._feed.wait(version, HEARTBEAT):
                 yield ": heartbeat\n\n"  # fails if the browser has gone, which ends this loop
-
-
-def _refusal(request: Request) -> str | None:
-    """Return why the request must not be answered, or None.
-
-    The page shows payloads and can send signed deliveries. Without these checks, another web site that is open in the
-    browser could do both, for example with a name that it resolves to the loopback address.
-    """
-    host = request.headers.get("Host", "")
-    if not _LOOPBACK_HOST.fullmatch(host) or any(name in request.headers for name in _PROXY_HEADERS):
-        return "This page can only be opened on the machine that it runs on. Use its localhost or 127.0.0.1 URL."
-    if request.headers.get("Origin", f"http://{host}").lower() != f"http://{host}".lower():
-        return "This request came from another web site. Only the page itself can make it."
-    return None
 
 
 def _static(request: Request) -> Response:

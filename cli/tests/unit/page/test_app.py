@@ -63,10 +63,9 @@ def _assert_secure(response: TestResponse) -> None:
     assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self';")
 
 
-@pytest.mark.parametrize("name", ["localhost", "LOCALHOST:80", "127.0.0.1:8787", "[::1]:8787"])
-def test_requests_of_this_machine_are_answered(host: Host, name: str) -> None:
+def test_requests_are_answered(host: Host) -> None:
     host.page.close()  # so that the stream ends
-    answers = {path: host.request(method, path, {"Host": name}) for method, path in REQUESTS}
+    answers = {path: host.request(method, path) for method, path in REQUESTS}
 
     for answer in answers.values():
         assert answer.status_code == 200, answer.request.path
@@ -76,32 +75,13 @@ def test_requests_of_this_machine_are_answered(host: Host, name: str) -> None:
     assert answers["/page/info"].json == INFO | {"actions": ["send", "save"]}
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        *({"Host": name} for name in ("example.com", "localhost.example.com", "127.0.0.1.nip.io", "localhost:1@x", "")),
-        *({"Origin": site} for site in ("http://example.com", "http://localhost:3000", "https://localhost:8787")),
-        {"Origin": "null"},
-        # A request through a tunnel.
-        *({name: "203.0.113.7"} for name in ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host")),
-    ],
-    ids=str,
-)
-def test_foreign_request_is_refused(host: Host, headers: dict[str, str]) -> None:
-    for method, path in REQUESTS:
-        answer = host.request(method, path, headers)
-        assert answer.status_code == 403, path
-        _assert_secure(answer)
-    assert host.inputs == []
-
-
 def test_other_requests_are_left_to_the_host(host: Host) -> None:
     for method, path in (("POST", "/webhooks/openai"), ("POST", "/"), ("DELETE", SEND), ("GET", "/page/../app.py")):
         assert host.request(method, path).status_code == 418, path
 
 
 def test_action_gets_input_and_answers(host: Host) -> None:
-    sent = host.request("POST", SEND, {"Origin": "http://localhost:8787"}, json={"event_type": "x"})
+    sent = host.request("POST", SEND, json={"event_type": "x"})
     failed = host.request("POST", "/page/actions/save", json={"record_id": 7})
 
     assert (sent.status_code, sent.json) == (200, {"status": 200})
