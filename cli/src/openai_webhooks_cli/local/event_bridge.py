@@ -218,8 +218,8 @@ class EventBridge:
                 for target in list(rule.targets):
                     try:
                         self._send(rule, target, event)
-                    except InvalidInput as error:
-                        self.on_problem(f"{rule.name} cannot invoke {self.name(target)}: {error}.")
+                    except Exception as error:  # noqa: BLE001  # moto's, for example of a queue that does not exist
+                        self.on_problem(f"{rule.name} cannot invoke {self.name(target)}: {error}")
 
     def _send(self, rule: Any, target: Mapping[str, Any], event: Event) -> None:
         """Pass an event to a target. Those that nothing runs here are named when their stack starts."""

@@ -82,12 +82,15 @@ def test_input_of_target_is_applied(bus: Bus) -> None:
     bus.add_rule("function", FUNCTION, InputTransformer=template)
     bus.add_rule("broken", FUNCTION, InputTransformer={"InputTemplate": '{"got": <id>}'})
     bus.add_rule("queue", QUEUE, InputPath="$.detail")
+    bus.add_rule("absent", f"{QUEUE}-absent")
 
     bus.put()
 
     assert [(invocation.rule, invocation.input) for invocation in bus.invoked] == [("function", {"got": "evt_1"})]
     assert bus.received() == [{"id": "evt_1"}]
-    assert bus.problems == ["broken cannot invoke OnBatch: its InputTransformer makes something that is not JSON."]
+    absent, broken = bus.problems
+    assert absent.startswith("absent cannot invoke queue-absent (SQS): ")
+    assert broken == "broken cannot invoke OnBatch: its InputTransformer makes something that is not JSON"
 
 
 @pytest.mark.parametrize(
