@@ -4,7 +4,7 @@ import getpass
 import re
 import threading
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
@@ -13,8 +13,7 @@ import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from openai_webhooks_cli import dev_defaults
-from openai_webhooks_cli.shell.errors import CannotRun
+from openai_webhooks_cli.shell.errors import CannotRun, is_denied
 from openai_webhooks_cli.shell.next_command import make
 
 EVENT_SOURCE = "openai.com"
@@ -26,8 +25,7 @@ _CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard"
 class Session:
     """The user's credentials and region, and clients made with them.
 
-    Without credentials, it uses the embedded AWS of a running `openai-webhooks dev`. It also does without a region, if
-    `endpoint_url` is that of the embedded AWS.
+    If `endpoint_url` is that of the embedded AWS of `openai-webhooks dev`, it needs neither credentials nor a region.
     """
 
     def __init__(
@@ -45,8 +43,8 @@ class Session:
         """Read the credentials again, for instance after `aws sso login`."""
         self._clients: dict[str, Any] = {}
         self._session = boto3.Session(profile_name=self._profile, region_name=self._region)
-        is_incomplete = self._session.get_credentials() is None or (self.endpoint_url and not self.region)
-        if self.is_embedded or (is_incomplete and self._finds_dev()):
+        is_incomplete = self._session.get_credentials() is None or not self.region
+        if self.is_embedded or (is_incomplete and self._is_dev()):
             self._session = boto3.Session("embedded", "embedded", region_name=self._region or "us-east-1")
 
     @property
@@ -65,17 +63,11 @@ class Session:
                 self._clients[service] = self._session.client(service, endpoint_url=self.endpoint_url, config=_CONFIG)
             return self._clients[service]
 
-    def _finds_dev(self) -> bool:
-        url = self.endpoint_url or dev_defaults.AWS_URL
-        if not url.startswith(("http://127.0.0.1:", "http://localhost:")):
-            return False
-        try:
-            found = "embedded AWS" in requests.get(url, timeout=1).text
-        except requests.RequestException:
-            return False
-        if found:
-            self.endpoint_url, self.is_embedded = url, True
-        return found
+    def _is_dev(self) -> bool:
+        if (self.endpoint_url or "").startswith(("http://127.0.0.1:", "http://localhost:")):
+            with suppress(requests.RequestException):
+                self.is_embedded = "embedded AWS" in requests.get(str(self.endpoint_url), timeout=1).text
+        return self.is_embedded
 
 
 class Resource(NamedTuple):
@@ -108,7 +100,8 @@ class Stack:
     @property
     def identity(self) -> str:
         """Where the command works, for the user to check."""
-        return f"account {self.account} · {self.region} · stack {self.name} · bus {self.bus}"
+        place = f"{self.session.endpoint_url} · " if self.session.endpoint_url else ""
+        return f"{place}account {self.account} · {self.region} · stack {self.name} · bus {self.bus}"
 
     def client(self, service: Any) -> Any:
         """Return a boto3 client."""
@@ -174,16 +167,24 @@ def _no_stack(session: Session, name: str) -> str:
     )
 
 
+def receivers(session: Session) -> dict[str, str]:
+    """Return the receiver stacks of the account and the region that the user may see, by their URLs."""
+    found = {}
+    try:
+        for page in session.client("cloudformation").get_paginator("describe_stacks").paginate():
+            for stack in page["Stacks"]:
+                outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+                if {"WebhookUrl", "EventBusArn"} <= outputs.keys():
+                    found[outputs["WebhookUrl"]] = stack["StackName"]
+    except ClientError as error:
+        if not is_denied(error):
+            raise
+    return found
+
+
 def _others(session: Session) -> str:
-    found = sorted(_receivers(session))
+    found = sorted(receivers(session).values())
     return f"Stacks with this template here: {', '.join(found)}." if found else "No stack here has this template."
-
-
-def _receivers(session: Session) -> Iterator[str]:
-    for page in session.client("cloudformation").get_paginator("describe_stacks").paginate():
-        for stack in page["Stacks"]:
-            if {"WebhookUrl", "EventBusArn"} <= {output["OutputKey"] for output in stack.get("Outputs", [])}:
-                yield stack["StackName"]
 
 
 def _clock_skew(description: dict[str, Any]) -> float:

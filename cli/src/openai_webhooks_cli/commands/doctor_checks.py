@@ -4,6 +4,7 @@ A check is a function that yields findings. The codes of findings are stable. A 
 or delayed. A code with `W_` says what can become a problem.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -31,7 +32,7 @@ from openai_webhooks_cli.aws.archive import read_archive
 from openai_webhooks_cli.aws.dead_letters import oldest_ages, read_queues
 from openai_webhooks_cli.aws.rules import Rule, arrival_rule, enable_command, match_types, read_rules
 from openai_webhooks_cli.aws.signing_secret import SigningSecret, is_placeholder, matches_hint, problems, values
-from openai_webhooks_cli.aws.stack import Stack
+from openai_webhooks_cli.aws.stack import Stack, receivers
 from openai_webhooks_cli.aws.tap import find_leftovers
 from openai_webhooks_cli.openai_platform.endpoints import Endpoint, connect, moved, of_url
 from openai_webhooks_cli.shell.background import start
@@ -113,7 +114,14 @@ def _stack(visit: Visit) -> Iterator[Finding]:
         events = aws("cloudformation", "describe-stack-events", "--stack-name", stack.name, region=stack.region)
         yield Finding(f"The last change of the stack failed or runs: {stack.status}.", "E_STACK", events)
     if deployed != here:
-        yield Finding(f"The template's version is {deployed}. This command's is {here}.", "W_VERSION", make("deploy"))
+        # With an older command, `make deploy` would deploy an older template.
+        fix = make("deploy") if _numbers(deployed) < _numbers(here) else ""
+        text = f"The template's version is {deployed}. This command's is {here}."
+        yield Finding(text if fix else f"{text} Update the command.", "W_VERSION", fix)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def _clock(visit: Visit) -> Iterator[Finding]:
@@ -127,16 +135,16 @@ def _clock(visit: Visit) -> Iterator[Finding]:
 def _signing_secret(visit: Visit) -> Iterator[Finding]:
     secret = SigningSecret(visit.stack)
     text = secret.read() or ""
-    malformed, valid, store = problems(text), values(text), visit.stack.outputs["StoreSecretCommand"]
+    malformed, valid = problems(text), values(text)
+    # OpenAI shows the secret of an endpoint only once, so an endpoint that exists needs a new secret.
+    renew = openai_webhooks(*(_ROTATE if visit.known_endpoints() else _CREATE))
     if is_placeholder(text) or not text.strip():
-        # OpenAI shows the secret of an endpoint only once, so an endpoint that exists needs a new secret.
-        fix = openai_webhooks(*(_ROTATE if visit.known_endpoints() else _CREATE))
-        yield Finding("No signing secret is stored.", "E_SECRET_PLACEHOLDER", fix)
+        yield Finding("No signing secret is stored.", "E_SECRET_PLACEHOLDER", renew)
     elif not valid:
-        yield Finding("; ".join(malformed), "E_SECRET_MALFORMED", store)
+        yield Finding("; ".join(malformed), "E_SECRET_MALFORMED", renew)
     else:
         if malformed:
-            yield Finding(f"{'; '.join(malformed)}. The other values work.", "W_SECRET_MALFORMED", store)
+            yield Finding(f"{'; '.join(malformed)}. The other values work.", "W_SECRET_MALFORMED", renew)
         yield _compare_with_endpoint(visit, secret, valid)
 
 
@@ -164,7 +172,7 @@ def _compare_with_endpoint(visit: Visit, secret: SigningSecret, valid: Sequence[
 def _endpoint(visit: Visit) -> Iterator[Finding]:
     here, url = visit.endpoints.result(), visit.stack.outputs["WebhookUrl"]
     # If the stack has an endpoint, an endpoint elsewhere is that of another stack.
-    elsewhere = [] if here else moved(visit.all_endpoints.result(), url, visit.stack.name)
+    elsewhere = [] if here else moved(visit.all_endpoints.result(), visit.stack.name, receivers(visit.stack.session))
     for endpoint in elsewhere:
         text = f"{printable(endpoint.id)} delivers to {printable(endpoint.url)}, not to {url}."
         yield Finding(text, "E_URL", openai_webhooks(*_UPDATE, "--url", "auto"))

@@ -11,11 +11,19 @@ import typer
 
 from openai_webhooks_cli.aws.rules import handled_types
 from openai_webhooks_cli.aws.signing_secret import SigningSecret, matches_hint, values
-from openai_webhooks_cli.aws.stack import Stack
+from openai_webhooks_cli.aws.stack import Stack, receivers
 from openai_webhooks_cli.commands import endpoint_secret
 from openai_webhooks_cli.commands.open_stack import open_stack
 from openai_webhooks_cli.openai_platform import sample_delivery
-from openai_webhooks_cli.openai_platform.endpoints import KEY_VARIABLE, Endpoint, OpenAIApi, connect, moved, of_url
+from openai_webhooks_cli.openai_platform.endpoints import (
+    KEY_VARIABLE,
+    Endpoint,
+    OpenAIApi,
+    connect,
+    moved,
+    of_url,
+    owner,
+)
 from openai_webhooks_cli.shell import options
 from openai_webhooks_cli.shell.command import command
 from openai_webhooks_cli.shell.errors import CannotRun, Failed
@@ -42,6 +50,7 @@ KeepSecret = Annotated[
     bool, typer.Option("--keep-secret", help="Add the new secret to the stored ones. The receiver accepts them all.")
 ]
 ReplaceSecret = Annotated[bool, typer.Option("--replace-secret", help="Store only the new secret.")]
+Force = Annotated[bool, typer.Option("--force", help="Change an endpoint that has the URL of another system.")]
 SendTest = Annotated[
     bool,
     typer.Option("--test/--no-test", help="Let OpenAI send a sample event, and follow it. Matching rules get it too."),
@@ -116,9 +125,11 @@ def list_endpoints(
     """List the project's endpoints, and mark those that have the stack's URL."""
     output, api = Output(as_json=as_json), _connect()
     found = open_stack(output, stack, profile, region, endpoint_url)
-    endpoints = api.endpoints()
+    endpoints, owners = api.endpoints(), receivers(found.session)
     for endpoint in endpoints:
-        output.item(_line(endpoint, found), type="endpoint", **_fields(endpoint, found))
+        stack_name = owner(endpoint, owners)
+        text = f"{_line(endpoint, found)}{f'  stack {stack_name}' if stack_name else ''}"
+        output.item(text, type="endpoint", **_fields(endpoint, found), stack=stack_name)
     if not endpoints:
         output.note(f"The project has no endpoint. To create one: {openai_webhooks('endpoint', 'create')}")
 
@@ -133,6 +144,7 @@ def update(
         str | None, typer.Option(metavar="auto|URL", help="Deliver to this URL. auto is the stack's URL.")
     ] = None,
     endpoint_id: EndpointId = None,
+    yes: options.Yes = False,
     stack: options.StackName = options.DEFAULT_STACK,
     profile: options.Profile = None,
     region: options.Region = None,
@@ -158,6 +170,14 @@ def update(
         raise CannotRun(f"An endpoint needs at least one type. To delete it: {delete}")
     changed_types = None if event_types == list(old.event_types) else event_types
     new_url = found.outputs["WebhookUrl"] if url == "auto" else url
+    if (
+        new_url
+        and new_url != old.url
+        and not output.confirm(
+            f"{old.id} delivers to {printable(old.url)}. That URL gets nothing any more. Continue?", yes=yes
+        )
+    ):
+        raise Failed("Nothing was changed.")
     new = api.update(old.id, url=new_url, event_types=changed_types) if changed_types or new_url else old
     output.item(_line(new, found), type="updated", **_fields(new, found))
     if url == "auto" and not _has_secret(found, new):
@@ -200,6 +220,7 @@ def rotate(
     replace_secret: ReplaceSecret = False,
     test: SendTest = True,
     endpoint_id: EndpointId = None,
+    force: Force = False,
     yes: options.Yes = False,
     stack: options.StackName = options.DEFAULT_STACK,
     profile: options.Profile = None,
@@ -223,6 +244,7 @@ def rotate(
     api = _connect()
     found = open_stack(output, stack, profile, region, endpoint_url)
     endpoint = _find(api, found, endpoint_id)
+    _require_own(endpoint, found, force=force)
     secret = SigningSecret(found)
     kept, secret_name = endpoint_secret.others(
         values(secret.read()), endpoint, keep=keep_secret, replace=replace_secret
@@ -264,6 +286,7 @@ def rotate(
 @command(app, "delete")
 def delete(
     endpoint_id: EndpointId = None,
+    force: Force = False,
     yes: options.Yes = False,
     stack: options.StackName = options.DEFAULT_STACK,
     profile: options.Profile = None,
@@ -275,6 +298,7 @@ def delete(
     output, api = Output(as_json=as_json), _connect()
     found = open_stack(output, stack, profile, region, endpoint_url)
     endpoint = _find(api, found, endpoint_id)
+    _require_own(endpoint, found, force=force)
     host = printable(str(urlsplit(endpoint.url).hostname))
     if not yes:
         if not sys.stdin.isatty():
@@ -304,7 +328,9 @@ def _find(api: OpenAIApi, stack: Stack, endpoint_id: str | None, *, may_have_mov
     if endpoint_id:
         found = [endpoint for endpoint in endpoints if endpoint.id == endpoint_id]
     else:
-        found = of_url(endpoints, url) or (moved(endpoints, url, stack.name) if may_have_moved else [])
+        found = of_url(endpoints, url)
+        if may_have_moved and not found:
+            found = moved(endpoints, stack.name, receivers(stack.session))
     if len(found) == 1:
         return found[0]
     if found:
@@ -317,6 +343,18 @@ def _find(api: OpenAIApi, stack: Stack, endpoint_id: str | None, *, may_have_mov
         f"The project of OPENAI_API_KEY has no endpoint at {url}.\n"
         f"If it has another URL: {openai_webhooks('endpoint', 'update', '--url', 'auto')}\n"
         f"To create it: {openai_webhooks('endpoint', 'create')}"
+    )
+
+
+def _require_own(endpoint: Endpoint, stack: Stack, *, force: bool) -> None:
+    """Raise CannotRun if the endpoint has the URL of another system."""
+    if force or of_url([endpoint], stack.outputs["WebhookUrl"]):
+        return
+    name = owner(endpoint, receivers(stack.session))
+    whose = f"is that of the stack {name}: pass --stack {name}" if name else "can be that of another stack or system"
+    raise CannotRun(
+        f"{endpoint.id} delivers to {printable(endpoint.url)}, and not to this stack. That URL {whose}. If you are "
+        "sure that this endpoint is the one, pass --force."
     )
 
 

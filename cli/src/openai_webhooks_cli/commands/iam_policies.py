@@ -24,7 +24,9 @@ POLICIES: Final[Mapping[str, Grants]] = {
         *_STACK,
         *_RULES,
         *_LEFTOVERS,
-        ("*", "events:TestEventPattern cloudwatch:GetMetricData cloudwatch:DescribeAlarmsForMetric"),
+        # Without a name, DescribeStacks lists the stacks of the account.
+        ("*", "cloudformation:DescribeStacks events:TestEventPattern"),
+        ("*", "cloudwatch:GetMetricData cloudwatch:DescribeAlarmsForMetric"),
         ("functions", "lambda:GetFunctionEventInvokeConfig lambda:GetFunctionConfiguration"),
         ("dead-letter queues", "sqs:GetQueueUrl sqs:GetQueueAttributes"),
         ("alarms", "cloudwatch:DescribeAlarms"),

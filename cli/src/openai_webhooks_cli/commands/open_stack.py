@@ -7,8 +7,6 @@ from openai_webhooks_cli.shell.output import Output
 def open_stack(output: Output, stack: str, profile: str | None, region: str | None, endpoint_url: str | None) -> Stack:
     """Find the stack that the user selected, and show where the command works. Raises CannotRun if there is none."""
     session = Session(profile=profile, region=region, endpoint_url=endpoint_url)
-    if session.is_embedded:
-        output.note(f"Using the embedded AWS of `openai-webhooks dev` at {session.endpoint_url}.")
     found = find_stack(session, stack)
     output.note(found.identity)
     return found

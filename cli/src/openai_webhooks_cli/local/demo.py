@@ -73,7 +73,7 @@ def run(console: Console, *, svg: Path | None = None) -> bool:
         return False
     if svg:
         _save_svg(svg, output)
-    console.print("Next: `make dev`, and in another terminal `.venv/bin/openai-webhooks listen`.", highlight=False)
+    console.print("Next: `make dev`. It prints commands to try in another terminal.", highlight=False)
     return True
 
 

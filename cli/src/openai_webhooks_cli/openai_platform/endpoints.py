@@ -6,9 +6,8 @@ The SDK's objects and errors can contain a signing secret or the API key, so the
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
 from openai_webhooks_cli.shell.errors import CannotRun
 from openai_webhooks_cli.shell.next_command import openai_webhooks
@@ -109,10 +108,17 @@ def of_url(endpoints: Iterable[Endpoint], url: str) -> list[Endpoint]:
     return [endpoint for endpoint in endpoints if _normalized(endpoint.url) == _normalized(url)]
 
 
-def moved(endpoints: Iterable[Endpoint], url: str, stack_name: str) -> list[Endpoint]:
-    """Return the endpoints elsewhere that can have been the stack's: those with its name, or with the URL's path."""
-    path = urlsplit(url).path.rstrip("/")
-    return [e for e in endpoints if e.name == stack_name or urlsplit(e.url).path.rstrip("/") == path]
+def moved(endpoints: Iterable[Endpoint], stack_name: str, owners: Mapping[str, str]) -> list[Endpoint]:
+    """Return the endpoints elsewhere that can have been the stack's: those with its name, and no other owner.
+
+    `owners` are the stacks of the account and the region, by URL.
+    """
+    return [e for e in endpoints if e.name == stack_name and not owner(e, owners)]
+
+
+def owner(endpoint: Endpoint, owners: Mapping[str, str]) -> str:
+    """Return the stack that has the endpoint's URL, or an empty text."""
+    return next((stack for url, stack in owners.items() if of_url([endpoint], url)), "")
 
 
 def _ask(call: Callable[[], Answer], if_outcome_unknown: str = "") -> Answer:

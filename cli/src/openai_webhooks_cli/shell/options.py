@@ -19,8 +19,7 @@ EndpointUrl = Annotated[
     typer.Option(
         "--endpoint-url",
         envvar="AWS_ENDPOINT_URL",
-        help="URL of another AWS, such as the embedded AWS of `make dev`. Without AWS credentials, a running "
-        "`make dev` is found.",
+        help="URL of another AWS, such as the embedded AWS of `make dev`, which needs no credentials.",
         show_envvar=False,
     ),
 ]

@@ -288,10 +288,10 @@ def test_problems_of_secret(scene: Scene) -> None:
 
 def test_problems_of_endpoint(scene: Scene) -> None:
     moved = {"endpoint": {"E_URL"}, "types": {"SKIPPED"}}
-    for url, name in ((MOVED, "a"), (f"{MOVED}/", "a"), (f"{MOVED}/x", scene.name)):
-        scene.change_endpoint(url=url, name=name)
-        assert scene.problems() == moved
+    scene.change_endpoint(url=MOVED, name=scene.name)
+    assert scene.problems() == moved
 
+    # It can be the endpoint of another stack.
     scene.change_endpoint(name="a")
     assert scene.problems() == {"endpoint": {"E_ENDPOINT"}, "types": {"SKIPPED"}}
 

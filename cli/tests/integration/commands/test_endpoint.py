@@ -335,19 +335,13 @@ def test_update_that_makes_no_sense_changes_nothing(run: Any, openai: OpenAI, co
     assert "update" not in openai.actions
 
 
-@pytest.mark.parametrize(
-    ("old_url", "name"),
-    [("https://old.example/webhooks/openai", "any"), ("https://old.example/other", "openai-webhooks")],
-    ids=["same path", "same name"],
-)
-def test_update_url_auto_moves_endpoint_here(
-    run: Any, receiver: DeployedReceiver, openai: OpenAI, old_url: str, name: str
-) -> None:
-    openai.register("https://other.example/hook", name="other")
-    moved = openai.register(old_url, name=name)
+def test_update_url_auto_moves_endpoint_here(run: Any, receiver: DeployedReceiver, openai: OpenAI) -> None:
+    openai.register("https://other.example/webhooks/openai", name="other")
+    moved = openai.register("https://old.example/other", name="openai-webhooks")
     openai.endpoints[moved]["event_types"] = ["retired.type"]
+    assert "https://old.example/other" in run("update", "--url=auto", status=2).stderr
 
-    result = run("update", "--url=auto")
+    result = run("update", "--url=auto", "--yes")
 
     assert openai.endpoints[moved]["url"] == url(receiver)
     assert f"openai-webhooks endpoint rotate --keep-secret --id {moved}" in result.stderr
@@ -357,14 +351,31 @@ def test_update_url_auto_moves_endpoint_here(
 
 
 def test_update_url_auto_asks_for_id_of_several(run: Any, receiver: DeployedReceiver, openai: OpenAI) -> None:
-    first = openai.register("https://first.example/webhooks/openai")
-    second = openai.register("https://second.example/webhooks/openai")
+    first = openai.register("https://first.example/webhooks/openai", name="openai-webhooks")
+    second = openai.register("https://second.example/webhooks/openai", name="openai-webhooks")
 
     result = run("update", "--url=auto", status=2)
     assert {first, second, "--id"} <= set(re.findall(r"--id|we_\w+", result.stderr))
 
-    run("update", "--url=auto", f"--id={second}")
+    run("update", "--url=auto", f"--id={second}", "--yes")
     assert openai.endpoints[second]["url"] == url(receiver)
+
+
+def test_endpoint_of_another_stack_is_named_and_left_alone(
+    run: Any, receiver: DeployedReceiver, openai: OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = {"https://b.example/webhooks/openai": "openai-webhooks-b"}
+    foreign = openai.register(*urls, name="openai-webhooks")
+    monkeypatch.setattr(endpoint, "receivers", lambda _: urls)
+
+    assert "stack openai-webhooks-b" in run("list").stdout
+    assert "openai-webhooks endpoint create" in run("update", "--url=auto", "--yes", status=2).stderr
+    for command in ("rotate", "delete --yes"):
+        assert "--stack openai-webhooks-b" in run(*command.split(), f"--id={foreign}", status=2).stderr
+    assert set(openai.actions) == {"list"}
+
+    run("delete", "--yes", "--force", f"--id={foreign}")
+    assert "delete" in openai.actions
 
 
 def test_missing_endpoint_is_reported(run: Any, openai: OpenAI) -> None:

@@ -242,8 +242,9 @@ def test_policies_allow_no_more_than_needed(receiver: DeployedReceiver) -> None:
     everything = policy(receiver)
 
     assert not [action for action in actions(everything) if "*" in action]
-    # These actions do not support resources.
+    # These actions do not support resources, or list them.
     assert actions([statement for statement in everything if "*" in statement["Resource"]]) == {
+        "cloudformation:DescribeStacks",
         "cloudwatch:DescribeAlarmsForMetric",
         "cloudwatch:GetMetricData",
         "events:ListRules",
@@ -286,7 +287,7 @@ def test_denied_stack_has_assumed_names(receiver: DeployedReceiver, faults: AwsF
 def test_without_credentials_account_is_placeholder(
     receiver: DeployedReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stack.Session, "_finds_dev", lambda _: False)
+    monkeypatch.setattr(stack.Session, "_is_dev", lambda _: False)
 
     [first, *_] = policy(receiver, "listen", AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
 
