@@ -48,6 +48,8 @@ class DeployedReceiver:
         self.aws = aws
         self.receiver = aws.deploy(RECEIVER, STACK)
         self.subscriber = aws.deploy(SUBSCRIBER, f"{STACK}-subscriber")
+        for function in self.subscriber.functions.values():
+            aws.create_function(function, [])
         self.bus = self.receiver.outputs["EventBusName"]
         self.secret_arn = self.receiver.outputs["SigningSecretArn"]
         self._saved = [
@@ -85,8 +87,11 @@ class DeployedReceiver:
         yield cloudwatch_backends[ACCOUNT][REGION], "alarms metric_data"
         yield logs_backends[ACCOUNT][REGION], "groups"
         yield from ((group, "streams") for group in logs_backends[ACCOUNT][REGION].groups.values())
-        yield self._secret, "versions default_version_id"
-        yield lambda_simple_backends[ACCOUNT][REGION]._lambdas, "_functions _arns _aliases"
+        yield self._secret, "versions default_version_id deleted_date"
+        functions = lambda_simple_backends[ACCOUNT][REGION]
+        yield functions._lambdas, "_functions _arns _aliases"
+        for function in self.subscriber.functions.values():
+            yield functions.get_function(function.name).policy, "statements"
         yield iam_backends[ACCOUNT]["aws"], "roles"
 
     @property

@@ -16,6 +16,8 @@ from openai_webhooks_cli.shell.times import DAY, age
 
 REFUSED = ("Unverified", "SignatureMismatch", "Malformed", "TooLarge", "NotConfigured", "PublishFailed")
 OUTCOMES = ("Published", "Duplicate", "InProgress", *REFUSED)
+BLOCKING = ("NotConfigured", "PublishFailed")
+"""Outcomes with which the receiver refuses what it should accept."""
 NOTED = ("SchemaDrift", "DeduplicationUnavailable", "SecretMalformed")
 """What the receiver counts in addition to a delivery's outcome."""
 
@@ -89,15 +91,15 @@ def read_counts(stack: Stack, rules: Iterable[str] = ()) -> Counts:
     return Counts(values)
 
 
-def read_last_delivery(stack: Stack) -> Line | None:
-    """Return the line of the newest delivery in the receiver's log."""
+def read_deliveries(stack: Stack) -> list[Line]:
+    """Return the lines of the newest deliveries in the receiver's log. The newest is the last."""
     logs, group = stack.client("logs"), stack.physical_id("ReceiverLog")
     # CloudWatch can know a stream's newest time an hour late, so the first stream is not always the newest one.
     streams = logs.describe_log_streams(logGroupName=group, orderBy="LastEventTime", descending=True, limit=_STREAMS)
     read = partial(logs.get_log_events, logGroupName=group, limit=_LINES, startFromHead=False)
     tails = [start(partial(read, logStreamName=stream["logStreamName"])) for stream in streams["logStreams"]]
     lines = [_parse(event) for tail in tails for event in tail.result()["events"]]
-    return max((line for line in lines if "outcome" in line.fields), key=lambda line: line.time, default=None)
+    return sorted((line for line in lines if "outcome" in line.fields), key=lambda line: line.time)
 
 
 def search_log(stack: Stack, word: str, *, since: float, until: float) -> tuple[list[Line], bool]:

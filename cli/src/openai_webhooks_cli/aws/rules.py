@@ -163,7 +163,7 @@ def mismatch(rule: Rule, event: Mapping[str, Any]) -> str:
 
 def handled_types(stack: Stack, types: Iterable[str]) -> list[str]:
     """Return the types whose samples an enabled rule matches."""
-    enabled = [rule for rule in read_rules(stack) if rule.enabled]
+    enabled = [rule for rule in read_rules(stack) if rule.enabled and rule.targets]
     return [event_type for event_type, matching in match_types(stack, enabled, types).items() if matching]
 
 

@@ -16,12 +16,15 @@ from openai_webhooks_cli.openai_platform.endpoints import connect
 from openai_webhooks_cli.shell import options
 from openai_webhooks_cli.shell.background import start
 from openai_webhooks_cli.shell.command import FAILED, command
-from openai_webhooks_cli.shell.errors import CannotRun, Failed, explain, is_denied
+from openai_webhooks_cli.shell.errors import CannotRun, Failed, NotAllowed, explain, is_denied
 from openai_webhooks_cli.shell.next_command import openai_webhooks
 from openai_webhooks_cli.shell.output import Output
 from openai_webhooks_cli.shell.stop import Stop
 
 app = typer.Typer()
+
+DENIED: Final = "DENIED"
+"""The code of a check that AWS or OpenAI does not allow."""
 
 _MARKS: Final = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failure": ("✗", "red"), "skipped": ("-", "dim")}
 
@@ -31,7 +34,12 @@ def doctor(
     probe: Annotated[
         bool, typer.Option("--probe", help="Let OpenAI deliver a sample event, and follow it as `endpoint test` does.")
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail on warnings too, and on checks that were not allowed.")
+    ] = False,
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="Leave out findings with this code, such as W_VERSION.")
+    ] = None,
     yes: options.Yes = False,
     stack: options.StackName = options.DEFAULT_STACK,
     profile: options.Profile = None,
@@ -52,7 +60,7 @@ def doctor(
         raise typer.Abort
     visit = Visit(found)
     with output.progress("Checking"):
-        results = examine(visit)
+        results = [result for result in examine(visit) if result[1].code not in (ignore or ())]
     for name, finding in results:
         _print(output, name, finding)
     findings = [finding for _, finding in results]
@@ -74,15 +82,17 @@ def _run(check: Callable[[Visit], Iterator[Finding]], visit: Visit) -> list[Find
     findings: list[Finding] = []
     try:
         findings.extend(check(visit))
+    except NotAllowed as error:
+        findings.append(Finding(str(error), DENIED))
     except (CannotRun, NotChecked) as error:
         findings.append(Finding(str(error), "SKIPPED"))
     except (BotoCoreError, ClientError) as error:
-        findings.append(Finding(explain(error), "SKIPPED" if is_denied(error) else "W_CHECK"))
+        findings.append(Finding(explain(error), DENIED if is_denied(error) else "W_CHECK"))
     return findings
 
 
 def _severity(finding: Finding) -> str:
-    return {"E": "failure", "W": "warning", "S": "skipped"}.get(finding.code[:1], "ok")
+    return {"E": "failure", "W": "warning", "S": "skipped", "D": "skipped"}.get(finding.code[:1], "ok")
 
 
 def _print(output: Output, name: str, finding: Finding) -> None:
@@ -97,7 +107,8 @@ def _print(output: Output, name: str, finding: Finding) -> None:
 def _verdict(output: Output, findings: Sequence[Finding], *, strict: bool) -> bool:
     """Print the verdict. Return whether the stack passes."""
     counts = Counter(map(_severity, findings))
-    passes = not counts["failure"] and not (strict and counts["warning"])
+    denied = any(finding.code == DENIED for finding in findings)
+    passes = not counts["failure"] and not (strict and (counts["warning"] or denied))
     names = {"failures": "failure", "warnings": "warning", "skipped": "skipped"}
     text = f"Problems: {counts['failure']}. Warnings: {counts['warning']}. Skipped: {counts['skipped']}."
     loss = " Events can be lost until each ✗ is fixed." if counts["failure"] else ""

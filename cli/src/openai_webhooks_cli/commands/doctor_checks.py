@@ -5,15 +5,21 @@ or delayed. A code with `W_` says what can become a problem.
 """
 
 import re
+import shlex
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Final, NamedTuple
 
+import requests
 from botocore.exceptions import ClientError
 
 from openai_webhooks import CATALOG
+from openai_webhooks_cli.aws import targets
 from openai_webhooks_cli.aws.activity import (
+    BLOCKING,
     NOTED,
     PERIOD,
     REFUSED,
@@ -23,7 +29,7 @@ from openai_webhooks_cli.aws.activity import (
     outcomes_text,
     read_alarms,
     read_counts,
-    read_last_delivery,
+    read_deliveries,
     require_measured,
     search_log,
     unconfirmed_email,
@@ -42,9 +48,12 @@ from openai_webhooks_cli.shell.printable import printable
 from openai_webhooks_cli.shell.times import DAY, age
 
 NO_ENDPOINT = "no endpoint has this stack's URL"
+_THREADS = 8
 _MAX_SKEW = 30  # seconds
 _METRIC_DELAY = 900  # seconds after which CloudWatch knows a metric
-_BLOCKING = ("NotConfigured", "PublishFailed")
+_INGRESS_TIMEOUT = 10  # seconds
+_REPEATED = 3
+"""Refusals of one delivery. A stranger sends a forgery once. OpenAI sends what was refused again."""
 _NOTED_CODES = dict(zip(NOTED, ("W_SCHEMA_DRIFT", "W_DEDUPLICATION", "W_SECRET_MALFORMED"), strict=True))
 _CREATE = ("endpoint", "create", "--handled")
 _ROTATE = ("endpoint", "rotate")
@@ -95,7 +104,7 @@ class Visit:
 
     def _read_handlers(self) -> dict[str, list[Rule]]:
         registered = _registered(self.known_endpoints())
-        enabled = [rule for rule in self.rules.result() if rule.enabled]
+        enabled = [rule for rule in self.rules.result() if rule.enabled and rule.targets]
         return match_types(self.stack, enabled, [*CATALOG, *sorted(registered - CATALOG.keys())])
 
 
@@ -108,11 +117,13 @@ def _credentials(visit: Visit) -> Iterator[Finding]:
 def _stack(visit: Visit) -> Iterator[Finding]:
     stack, here = visit.stack, version("openai-webhooks-cli")
     deployed = stack.outputs.get("TemplateVersion", "unknown")
-    if stack.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"):
+    if stack.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE") or "_IN_PROGRESS" in stack.status:
         yield Finding(f"{stack.status}, template {deployed}")
     else:
+        # After UPDATE_ROLLBACK_COMPLETE, the stack is as it was before the change.
+        code = "W_STACK" if stack.status == "UPDATE_ROLLBACK_COMPLETE" else "E_STACK"
         events = aws("cloudformation", "describe-stack-events", "--stack-name", stack.name, region=stack.region)
-        yield Finding(f"The last change of the stack failed or runs: {stack.status}.", "E_STACK", events)
+        yield Finding(f"The last change of the stack failed: {stack.status}.", code, events)
     if deployed != here:
         # With an older command, `make deploy` would deploy an older template.
         fix = make("deploy") if _numbers(deployed) < _numbers(here) else ""
@@ -132,9 +143,34 @@ def _clock(visit: Visit) -> Iterator[Finding]:
         yield Finding(f"This machine's clock is {ahead:+.0f} s from AWS's.", "W_CLOCK", "timedatectl set-ntp true")
 
 
+def _ingress(visit: Visit) -> Iterator[Finding]:
+    """Send an unsigned delivery. The receiver's own 401 proves name, certificate, route, alias and function."""
+    stack, url = visit.stack, visit.stack.outputs["WebhookUrl"]
+    require_measured(stack, None)
+    try:
+        answer = requests.post(url, data=b"{}", timeout=_INGRESS_TIMEOUT, allow_redirects=False)
+    except requests.RequestException as error:
+        try_it = f"curl -i -X POST {shlex.quote(url)}"
+        yield Finding(f"No answer from {url} ({type(error).__name__}).", "E_INGRESS", try_it)
+        return
+    if answer.status_code == 401 and '"Unverified"' in answer.text:
+        yield Finding("an unsigned delivery is refused")
+        return
+    text = f"{url} answers an unsigned delivery with {answer.status_code}, and not with the receiver's 401."
+    routes = aws("apigatewayv2", "get-routes", "--api-id", stack.physical_id("Api") or "", region=stack.region)
+    yield Finding(text, "E_INGRESS", routes if answer.status_code in (403, 404) else _tail(stack, "ERROR"))
+
+
 def _signing_secret(visit: Visit) -> Iterator[Finding]:
     secret = SigningSecret(visit.stack)
-    text = secret.read() or ""
+    try:
+        text = secret.read() or ""
+    except ClientError as error:
+        if not re.search("marked (for deletion|deleted)", str(error)):
+            raise
+        restore = aws("secretsmanager", "restore-secret", "--secret-id", secret.arn, region=visit.stack.region)
+        yield Finding("The signing secret is being deleted.", "E_SECRET_DELETED", restore)
+        return
     malformed, valid = problems(text), values(text)
     # OpenAI shows the secret of an endpoint only once, so an endpoint that exists needs a new secret.
     renew = openai_webhooks(*(_ROTATE if visit.known_endpoints() else _CREATE))
@@ -213,6 +249,11 @@ def _rules(visit: Visit) -> Iterator[Finding]:
     else:
         text = "No rule is enabled, so events reach no subscriber."
         yield Finding(text, "W_RULE_NOTHING", openai_webhooks("rules"))
+    if "ReceiverFunction" in visit.stack.resources:  # the embedded AWS has no permissions
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for problems in threads.map(lambda rule: list(targets.problems(visit.stack, rule)), rules):
+                for text, fix, loses_events in problems:
+                    yield Finding(text, "E_TARGET" if loses_events else "W_NO_DEAD_LETTERS", fix)
     for rule in rules:
         failed = counts.total("FailedInvocations", rule.name)
         yield from _rule(visit.stack, rule, is_used=rule.name in used, failed=failed)
@@ -220,7 +261,7 @@ def _rules(visit: Visit) -> Iterator[Finding]:
 
 def _rule(stack: Stack, rule: Rule, *, is_used: bool, failed: int) -> Iterator[Finding]:
     bus = ("--event-bus-name", stack.bus)
-    targets = aws("events", "list-targets-by-rule", "--rule", rule.name, *bus, region=stack.region)
+    show_targets = aws("events", "list-targets-by-rule", "--rule", rule.name, *bus, region=stack.region)
     if not rule.enabled:
         yield Finding(f"{rule.name} is disabled.", "W_RULE_DISABLED", enable_command(stack, rule.name))
     elif not is_used:
@@ -228,9 +269,9 @@ def _rule(stack: Stack, rule: Rule, *, is_used: bool, failed: int) -> Iterator[F
         yield Finding(f"{rule.name} matches no sample of a known type.", "W_RULE_NOTHING", show)
     if not all(target.dead_letter_arn for target in rule.targets):
         text = f"{rule.name} has a target without a dead-letter queue. Events that it never accepts are lost."
-        yield Finding(text, "W_NO_DEAD_LETTERS", targets)
+        yield Finding(text, "W_NO_DEAD_LETTERS", show_targets)
     if failed:
-        yield Finding(f"{rule.name}: {failed} failed invocations in 24 h.", "W_FAILED_INVOCATIONS", targets)
+        yield Finding(f"{rule.name}: {failed} failed invocations in 24 h.", "W_FAILED_INVOCATIONS", show_targets)
 
 
 def _dead_letters(visit: Visit) -> Iterator[Finding]:
@@ -268,16 +309,32 @@ def _watch(stack: Stack, queue: str) -> str:
 
 
 def _deliveries(visit: Visit) -> Iterator[Finding]:
-    stack, counts, last = visit.stack, visit.counts.result(), read_last_delivery(visit.stack)
+    stack, counts, lines = visit.stack, visit.counts.result(), read_deliveries(visit.stack)
+    last = lines[-1] if lines else None
     require_measured(stack, last)
     yield Finding(f"{delivery_text(last, stack.now())}; 24 h: {outcomes_text(counts)}")
-    published_last = bool(last and last.fields["outcome"] == "Published")
-    for metric in filter(counts.total, (*REFUSED, *NOTED)):
-        newest = counts.newest(metric)
-        lasts = newest >= counts.newest("Published") and not published_last
-        code = "E_REFUSED" if metric in _BLOCKING and lasts else _NOTED_CODES.get(metric, "W_REFUSED")
-        reason = _newest_reason(stack, metric, newest)
-        yield Finding(f"{metric}: {counts.total(metric)} in 24 h{reason}", code, _tail(stack, metric))
+    # CloudWatch knows a metric minutes late, so the log decides where it has a line.
+    newest = {outcome: counts.newest(outcome) for outcome in ("Published", *REFUSED, *NOTED)}
+    newest |= {str(line.fields["outcome"]): line.time for line in lines}
+    for metric in filter(newest.get, (*REFUSED, *NOTED)):
+        lasts = newest[metric] >= newest["Published"]
+        if code := _code(stack, metric, lasts=lasts, since=newest["Published"]):
+            reason = _newest_reason(stack, metric, newest[metric])
+            yield Finding(f"{metric}: {counts.total(metric)} in 24 h{reason}", code, _tail(stack, metric))
+
+
+def _code(stack: Stack, metric: str, *, lasts: bool, since: float) -> str:
+    """Return the code of a refusal or a note. Empty for what is over, and for single forgeries."""
+    match metric:
+        case "Malformed" | "TooLarge":
+            return "W_REFUSED"  # the event was signed, and is lost
+        case "SignatureMismatch" if lasts:
+            lines, _ = search_log(stack, metric, since=max(since, stack.now() - DAY), until=stack.now())
+            times = Counter(line.fields.get("webhook_id") for line in lines)
+            return "E_REFUSED" if max(times.values(), default=0) >= _REPEATED else ""
+        case _ if metric in BLOCKING and lasts:
+            return "E_REFUSED"
+    return _NOTED_CODES.get(metric, "")
 
 
 def _newest_reason(stack: Stack, metric: str, since: float) -> str:
@@ -336,7 +393,8 @@ def _alarms(visit: Visit) -> Iterator[Finding]:
     firing = [alarm for alarm in alarms if alarm.state in ("ALARM", "MISSING")]
     for alarm in firing:
         show = aws("cloudwatch", "describe-alarms", "--alarm-names", alarm.name, region=visit.stack.region)
-        yield Finding(f"{alarm.logical_id}: {alarm.state}", "W_ALARM", show)
+        code = "E_ALARM" if alarm.state == "ALARM" else "W_ALARM"
+        yield Finding(f"{alarm.logical_id}: {alarm.state}", code, show)
     if not firing:
         yield Finding(f"none of {len(alarms)} fires")
     if silent := [alarm.logical_id for alarm in alarms if not alarm.notifies]:
@@ -395,6 +453,7 @@ CHECKS: Final[Mapping[str, Callable[[Visit], Iterator[Finding]]]] = {
     "credentials": _credentials,
     "stack": _stack,
     "clock": _clock,
+    "ingress": _ingress,
     "signing secret": _signing_secret,
     "endpoint": _endpoint,
     "types": _types,

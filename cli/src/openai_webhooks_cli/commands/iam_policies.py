@@ -27,8 +27,9 @@ POLICIES: Final[Mapping[str, Grants]] = {
         # Without a name, DescribeStacks lists the stacks of the account.
         ("*", "cloudformation:DescribeStacks events:TestEventPattern"),
         ("*", "cloudwatch:GetMetricData cloudwatch:DescribeAlarmsForMetric"),
-        ("functions", "lambda:GetFunctionEventInvokeConfig lambda:GetFunctionConfiguration"),
+        ("functions", "lambda:GetFunctionEventInvokeConfig lambda:GetFunctionConfiguration lambda:GetPolicy"),
         ("dead-letter queues", "sqs:GetQueueUrl sqs:GetQueueAttributes"),
+        ("target queues", "sqs:GetQueueUrl sqs:GetQueueAttributes"),
         ("alarms", "cloudwatch:DescribeAlarms"),
         ("alarms' topic", "sns:GetTopicAttributes"),
         ("archive", "events:DescribeArchive"),

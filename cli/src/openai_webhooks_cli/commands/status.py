@@ -10,13 +10,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.text import Text
 
 from openai_webhooks_cli.aws.activity import (
+    BLOCKING,
     NOTED,
     OUTCOMES,
     delivery_text,
     outcomes_text,
     read_alarms,
     read_counts,
-    read_last_delivery,
+    read_deliveries,
     require_measured,
 )
 from openai_webhooks_cli.aws.archive import read_archive
@@ -25,7 +26,7 @@ from openai_webhooks_cli.aws.stack import Stack
 from openai_webhooks_cli.commands.open_stack import open_stack
 from openai_webhooks_cli.shell import options
 from openai_webhooks_cli.shell.background import start
-from openai_webhooks_cli.shell.command import command
+from openai_webhooks_cli.shell.command import FAILED, command
 from openai_webhooks_cli.shell.errors import CannotRun, explain
 from openai_webhooks_cli.shell.output import Output
 from openai_webhooks_cli.shell.times import iso_time
@@ -51,7 +52,9 @@ def status(
 ) -> None:
     """Show the last delivery, the counts of 24 hours, dead letters and alarms.
 
-    To find problems, and the commands that fix them, run `openai-webhooks doctor`.
+    The exit status is 1 if the last delivery failed, an alarm fires, or a line
+    could not be read. To find problems, and the commands that fix them, run
+    `openai-webhooks doctor`.
     """
     output = Output(as_json=as_json)
     found = open_stack(output, stack, profile, region, endpoint_url)
@@ -61,14 +64,17 @@ def status(
     lines = [Text.assemble(f"{name:<14}  ", (row.text, row.style)) for name, row in rows.items()]
     data = {name.replace(" ", "_"): row.data for name, row in rows.items()}
     output.item(Text("\n").join(lines), type="status", at=iso_time(time.time()), **data)
+    if any(row.style == "red" for row in rows.values()):
+        raise typer.Exit(FAILED)
 
 
 def _row(read: Callable[[Stack], Row], stack: Stack) -> Row:
     try:
         return read(stack)
-    except (BotoCoreError, ClientError, CannotRun) as error:
-        text = str(error) if isinstance(error, CannotRun) else explain(error)
-        return Row(text, {"error": text}, "dim")
+    except CannotRun as error:
+        return Row(str(error), {"error": str(error)}, "dim")
+    except (BotoCoreError, ClientError) as error:
+        return Row(explain(error), {"error": explain(error)}, "red")
 
 
 def _stack(stack: Stack) -> Row:
@@ -76,11 +82,12 @@ def _stack(stack: Stack) -> Row:
 
 
 def _last_delivery(stack: Stack) -> Row:
-    line = read_last_delivery(stack)
+    line = next(reversed(read_deliveries(stack)), None)
     require_measured(stack, line)
+    failed = line and line.fields["outcome"] in BLOCKING
     fields = ("event_type", "outcome", "reason", "webhook_id", "duration_ms")
     data = line and {"at": iso_time(line.time), **{field: line.fields.get(field) for field in fields}}
-    return Row(delivery_text(line, stack.now()), data)
+    return Row(delivery_text(line, stack.now()), data, "red" if failed else "")
 
 
 def _counts(stack: Stack) -> Row:

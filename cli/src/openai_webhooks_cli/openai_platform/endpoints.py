@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from openai_webhooks_cli.shell.errors import CannotRun
+from openai_webhooks_cli.shell.errors import CannotRun, NotAllowed
 from openai_webhooks_cli.shell.next_command import openai_webhooks
 from openai_webhooks_cli.shell.printable import printable
 
@@ -125,11 +125,12 @@ def _ask(call: Callable[[], Answer], if_outcome_unknown: str = "") -> Answer:
     """Return what `call` returns. Raises CannotRun in place of the SDK's errors."""
     import openai  # noqa: PLC0415  # takes 0.7 s
 
-    outcome_known = False
+    outcome_known, kind = False, CannotRun
     try:
         return call()
     except openai.APIStatusError as error:
         outcome_known = error.status_code < 500
+        kind = NotAllowed if error.status_code in (401, 403) else CannotRun
         advice = _ADVICE.get(error.status_code, "" if outcome_known else "Try again later.")
         advice = advice.format(list=openai_webhooks("endpoint", "list"))
         message = f"OpenAI answered {error.status_code}{_reason(error)}. {advice}"
@@ -141,7 +142,7 @@ def _ask(call: Callable[[], Answer], if_outcome_unknown: str = "") -> Answer:
             f"Cannot read OpenAI's answer ({type(error).__name__}). Check OPENAI_BASE_URL, and update this command."
         )
     # Outside of `except`, because the SDK's error contains the request and the answer.
-    raise CannotRun(f"{message} {'' if outcome_known else if_outcome_unknown}".strip())
+    raise kind(f"{message} {'' if outcome_known else if_outcome_unknown}".strip())
 
 
 def _reason(error: Any) -> str:

@@ -46,6 +46,10 @@ class CannotRun(Exception):
     """The command cannot do its work: exit status 2. The text says why, and which command to run."""
 
 
+class NotAllowed(CannotRun):
+    """OpenAI refuses the API key, or what it may do."""
+
+
 class Failed(Exception):
     """The command found a problem, or did only part of its work: exit status 1. The text is for the user."""
 

@@ -2,13 +2,16 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, Final, get_args
 from uuid import uuid4
 
 import pytest
+import requests
 from moto.events.models import events_backends
 from typer.testing import Result
 
@@ -32,13 +35,15 @@ HANDLED: Final = [
     event_type for event_type in CATALOG if event_type.startswith("batch.") or event_type.endswith(".failed")
 ]
 """The types that the subscribers' rules match."""
+DEAD_LETTERS: Final = f"arn:aws:sqs:{REGION}:{ACCOUNT}:OnBatchDeadLetters"
+EVENTBRIDGE: Final = {"Service": "events.amazonaws.com"}
 TOPIC: Final = "arn:aws:sns:us-east-1:123456789012:alarms"
 PLACEHOLDER: Final = "Placeholder until the signing secret is stored."
 MOVED: Final = "https://old.example.com/webhooks/openai"
 HOUR: Final = 3600  # seconds
 QUEUES: Final = ("OnBatchDeadLetters", "OnFailureDeadLetters")
 BATCH: Final = {"source": ["openai.com"], "detail-type": ["batch.completed"]}
-NOT_IN_EMBEDDED_AWS: Final = {"alarms", "archive", "arrivals", "deliveries", "receiver log"}
+NOT_IN_EMBEDDED_AWS: Final = {"ingress", "alarms", "archive", "arrivals", "deliveries", "receiver log"}
 NO_TYPE: Final = {"source": ["openai.com"], "detail-type": ["batch.complete"]}
 
 
@@ -63,7 +68,7 @@ def codes(result: Result) -> dict[str, set[str]]:
 
 
 def skipped(result: Result) -> set[str]:
-    return {check for check, found in codes(result).items() if "SKIPPED" in found}
+    return {check for check, found in codes(result).items() if found & {"SKIPPED", "DENIED"}}
 
 
 class Scene:
@@ -78,7 +83,12 @@ class Scene:
         self.sessions: list[Tap] = []
         self.name = f"test-{uuid4().hex[:8]}"
         self.stack = self._stack(receiver.stack)
+        for name in ("OnBatch", "OnFailure"):
+            self.allow_invocation(f"{name}Function", name)
+            self.allow(f"{name}DeadLetters")
         self.url = self.stack.outputs["WebhookUrl"]
+        self.ingress: tuple[int, str] | None = (401, '{"error":"Unverified"}')
+        """The answer to an unsigned delivery."""
         self.endpoint_id = openai.register(self.url, name=self.name, event_types=HANDLED)
         self.store(openai.secrets[self.endpoint_id][0])
 
@@ -87,7 +97,7 @@ class Scene:
         found: dict[str, set[str]] = {}
         for check, finding in doctor.examine(Visit(self.stack)):
             if finding.code:
-                assert bool(finding.fix) == (finding.code != "SKIPPED"), finding
+                assert bool(finding.fix) == (finding.code not in ("SKIPPED", "DENIED")), finding
                 found.setdefault(check, set()).add(finding.code)
         return found
 
@@ -123,14 +133,28 @@ class Scene:
 
     def add_rule(self, pattern: dict[str, Any], **settings: Any) -> None:
         name = f"rule-{uuid4().hex[:8]}"
-        self.client("events").put_rule(
-            Name=name, EventBusName=self.stack.bus, EventPattern=json.dumps(pattern), **settings
-        )
+        rule = {"EventBusName": self.stack.bus}
+        self.client("events").put_rule(Name=name, EventPattern=json.dumps(pattern), **rule, **settings)
+        target = {"Id": "1", "Arn": DEAD_LETTERS, "DeadLetterConfig": {"Arn": DEAD_LETTERS}}
+        self.client("events").put_targets(Rule=name, Targets=[target], **rule)
 
     def rule(self, part: str) -> str:
         """Return the name of the rule whose name has this part."""
         rules = self.client("events").list_rules(EventBusName=self.stack.bus)["Rules"]
         return next(str(rule["Name"]) for rule in rules if part in rule["Name"])
+
+    def allow(self, queue: str, principal: Any = EVENTBRIDGE) -> None:
+        """Give a queue a policy."""
+        policy = {"Statement": [{"Effect": "Allow", "Principal": principal, "Action": "sqs:SendMessage"}]}
+        sqs = self.client("sqs")
+        url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
+
+    def allow_invocation(self, function: str, rule: str) -> None:
+        permission = {"Action": "lambda:InvokeFunction", "Principal": EVENTBRIDGE["Service"]}
+        self.client("lambda").add_permission(
+            FunctionName=function, StatementId="rule", SourceArn=self.stack.rule_arn(self.rule(rule)), **permission
+        )
 
     def change_endpoint(self, **fields: Any) -> None:
         self.openai.endpoints[self.endpoint_id].update(fields)
@@ -192,8 +216,18 @@ class Scene:
 
 
 @pytest.fixture
-def scene(receiver: DeployedReceiver, openai: EndpointsStandIn) -> Iterator[Scene]:
-    yield (scene := Scene(receiver, openai))
+def scene(receiver: DeployedReceiver, openai: EndpointsStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    scene, real_post = Scene(receiver, openai), requests.post
+
+    def post(url: str, **options: Any) -> Any:
+        if url != scene.url:
+            return real_post(url, **options)
+        if not scene.ingress:
+            raise requests.ConnectionError
+        return SimpleNamespace(status_code=scene.ingress[0], text=scene.ingress[1])
+
+    monkeypatch.setattr(requests, "post", post)
+    yield scene
     for session in scene.sessions:
         session.close()
 
@@ -212,17 +246,21 @@ def test_healthy_stack_passes_every_check(scene: Scene) -> None:
 
 
 def test_problems_of_stack(scene: Scene) -> None:
+    scene.stack.status = "UPDATE_IN_PROGRESS"
+    assert scene.problems() == {}
     scene.stack.status = "UPDATE_ROLLBACK_COMPLETE"
     scene.stack.outputs["TemplateVersion"] = "0.0.1"
     scene.stack.clock_skew = 45
     scene.put_alarm(state="ALARM")
     events_backends[ACCOUNT][REGION].archives[scene.name].state = "DISABLED"
     assert scene.problems() == {
-        "stack": {"E_STACK", "W_VERSION"},
+        "stack": {"W_STACK", "W_VERSION"},
         "clock": {"W_CLOCK"},
-        "alarms": {"W_ALARM"},
+        "alarms": {"E_ALARM"},
         "archive": {"W_ARCHIVE"},
     }
+    scene.stack.status = "UPDATE_FAILED"
+    assert "E_STACK" in scene.problems()["stack"]
 
     scene.stack.clock_skew = -45
     scene.client("cloudwatch").delete_alarms(AlarmNames=[scene.name])
@@ -319,7 +357,7 @@ def test_rules_that_do_nothing_are_found(scene: Scene) -> None:
 
 def test_events_that_subscribers_do_not_get_are_found(scene: Scene) -> None:
     on_batch = {"Rule": scene.rule("OnBatch"), "EventBusName": scene.stack.bus}
-    without_queue = {"Id": "t", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"}
+    without_queue = {"Id": "t", "Arn": DEAD_LETTERS}
     scene.client("events").put_targets(**on_batch, Targets=[without_queue])
     scene.count("FailedInvocations", rule=on_batch["Rule"])
     url = scene.client("sqs").get_queue_url(QueueName="OnBatchDeadLetters")["QueueUrl"]
@@ -348,11 +386,88 @@ def test_newest_refusal_decides(scene: Scene) -> None:
     assert scene.problems() == {"deliveries": {"E_REFUSED"}}
 
     scene.deliver("Published", seconds_ago=5)
-    assert scene.problems() == {"deliveries": {"W_REFUSED"}}
+    assert scene.problems() == {}
+
+    # CloudWatch does not know it yet.
+    scene.log(outcome="NotConfigured", seconds_ago=2)
+    assert scene.problems() == {"deliveries": {"E_REFUSED"}}
+
+
+def test_only_repeated_forgery_is_problem(scene: Scene) -> None:
+    for webhook_id in ("wh_1", "wh_2", "wh_3"):
+        scene.log(outcome="SignatureMismatch", webhook_id=webhook_id, seconds_ago=60)
+    scene.deliver("Unverified")
+    assert scene.problems() == {}
+
+    for _ in range(2):
+        scene.log(outcome="SignatureMismatch", webhook_id="wh_3", seconds_ago=30)
+    assert scene.problems() == {"deliveries": {"E_REFUSED"}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "fix"),
+    [
+        (None, "curl -i -X POST https://"),
+        ((404, '{"message":"Not Found"}'), "aws apigatewayv2 get-routes"),
+        ((500, '{"message":"Internal Server Error"}'), "aws logs tail"),
+        ((401, '{"message":"Unauthorized"}'), "aws logs tail"),
+        ((200, '{"outcome":"published"}'), "aws logs tail"),
+    ],
+    ids=str,
+)
+def test_ingress_that_does_not_work_is_found(scene: Scene, answer: tuple[int, str] | None, fix: str) -> None:
+    scene.ingress = answer
+
+    assert scene.problems() == {"ingress": {"E_INGRESS"}}
+    [finding] = [finding for _, finding in doctor.examine(Visit(scene.stack)) if finding.code]
+    assert finding.fix.startswith(fix)
+
+
+def test_target_that_gets_no_event_is_found(scene: Scene) -> None:
+    functions, events = scene.client("lambda"), scene.client("events")
+    rule = {"Rule": scene.rule("OnBatch"), "EventBusName": scene.stack.bus}
+    target = events.list_targets_by_rule(**rule)["Targets"]
+    problems = []
+
+    def found() -> list[str]:
+        findings = [finding for _, finding in doctor.examine(Visit(scene.stack)) if finding.code]
+        assert not findings or {finding.code for finding in findings} & {"E_TARGET", "W_NO_DEAD_LETTERS"}
+        return [finding.text for finding in findings if finding.code in ("E_TARGET", "W_NO_DEAD_LETTERS")]
+
+    def plant(fault: Callable[[], object], repair: Callable[[], object]) -> None:
+        fault()
+        problems.extend(found())
+        repair()
+        assert found() == []
+
+    allow = partial(scene.allow_invocation, "OnBatchFunction", "OnBatch")
+    plant(lambda: functions.remove_permission(FunctionName="OnBatchFunction", StatementId="rule"), allow)
+    function = scene.receiver.subscriber.functions["OnBatchFunction"]
+
+    def create_again() -> None:
+        scene.receiver.aws.create_function(function, [])
+        allow()
+
+    plant(lambda: functions.delete_function(FunctionName="OnBatchFunction"), create_again)
+    plant(lambda: scene.allow("OnBatchDeadLetters", {"AWS": "123456789012"}), lambda: scene.allow("OnBatchDeadLetters"))
+    absent = {**target[0], "DeadLetterConfig": {"Arn": f"{DEAD_LETTERS}-absent"}}
+    put = partial(events.put_targets, **rule)
+    plant(lambda: put(Targets=[absent]), lambda: put(Targets=target))
+    plant(lambda: events.remove_targets(**rule, Ids=[target[0]["Id"]]), lambda: put(Targets=target))
+
+    expected = ("may not invoke", "does not exist", "keeps EventBridge out", "does not exist", "no target")
+    assert len(problems) == len(expected), problems
+    assert [part for text, part in zip(problems, expected, strict=True) if part not in text] == []
+
+
+def test_secret_that_is_being_deleted_is_found(scene: Scene) -> None:
+    scene.client("secretsmanager").delete_secret(SecretId=scene.receiver.secret_arn)
+
+    assert scene.problems() == {"signing secret": {"E_SECRET_DELETED"}}
 
 
 def test_notes_of_receiver_are_found(scene: Scene) -> None:
-    scene.deliver("Unverified")
+    scene.deliver("TooLarge")
     scene.count("SchemaDrift")
     scene.log(outcome="Published", drift="data.id: missing")
     scene.count("DeduplicationUnavailable")
@@ -363,7 +478,7 @@ def test_notes_of_receiver_are_found(scene: Scene) -> None:
         "receiver log": {"W_ERRORS"},
     }
     texts = [finding.text for _, finding in doctor.examine(Visit(scene.stack)) if finding.code]
-    assert any("of Unverified" in text for text in texts)
+    assert any("of TooLarge" in text for text in texts)
     assert all(text.isprintable() for text in texts)
 
 
@@ -407,6 +522,7 @@ def test_warning_sets_exit_status_only_if_strict(scene: Scene) -> None:
     verdict = json.loads(result.stdout.splitlines()[-1])
     skips = len(NOT_IN_EMBEDDED_AWS)
     assert verdict == {"type": "verdict", "ok": False, "failures": 0, "warnings": 2, "skipped": skips}
+    assert scene.receiver.run("doctor", "--strict", "--ignore=W_RULE_NOTHING", "--ignore=SKIPPED").exit_code == 0
 
 
 @pytest.mark.parametrize("key", ["", "sk-another"], ids=["without key", "refused"])
@@ -415,6 +531,8 @@ def test_only_checks_of_openai_are_skipped_without_valid_key(scene: Scene, key: 
 
     assert result.exit_code == 0
     assert skipped(result) == {"endpoint", "types"} | NOT_IN_EMBEDDED_AWS
+    # Without a key, nobody asked OpenAI. A key that OpenAI refuses is a problem.
+    assert scene.receiver.run("doctor", "--strict", OPENAI_API_KEY=key).exit_code == bool(key)
 
 
 def test_denied_call_skips_only_its_check(scene: Scene, faults: AwsFaults) -> None:
@@ -432,6 +550,7 @@ def test_denied_call_skips_only_its_check(scene: Scene, faults: AwsFaults) -> No
     result = scene.receiver.run("doctor", "--json")
 
     assert result.exit_code == 0
+    assert scene.receiver.run("doctor", "--strict").exit_code == 1
     assert skipped(result) == {*checks.values()} | NOT_IN_EMBEDDED_AWS
     assert "openai-webhooks iam doctor" in result.stdout
 
@@ -442,7 +561,7 @@ def test_unreadable_rules_do_not_hide_deliveries(scene: Scene, faults: AwsFaults
     scene.stack.session.renew()  # sessions that exist do not know the fault
     problems = scene.problems()
 
-    assert problems["rules"] == {"SKIPPED"}
+    assert problems["rules"] == {"DENIED"}
     assert "deliveries" not in problems
 
 

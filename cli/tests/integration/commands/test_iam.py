@@ -19,6 +19,7 @@ from cli.tests.support.failed_subscriber import Subscriber
 from cli.tests.support.openai_stand_in import EndpointsStandIn
 from openai_webhooks_cli.aws import stack
 from openai_webhooks_cli.aws.tap import PROBE_SOURCE, Tap
+from openai_webhooks_cli.commands import doctor_checks
 from openai_webhooks_cli.commands.iam_policies import COMMANDS, POLICIES
 from openai_webhooks_cli.local.sam_template import ACCOUNT, REGION
 from openai_webhooks_cli.main import app
@@ -95,9 +96,12 @@ def add_alarm(receiver: DeployedReceiver, patch: pytest.MonkeyPatch) -> None:
         found = read_stack(session, name)
         found.resources["RefusedAlarm"] = stack.Resource("AWS::CloudWatch::Alarm", ALARM)
         found.resources["AlarmTopic"] = stack.Resource("AWS::SNS::Topic", topic)
+        # With a function of the receiver, this is not the embedded AWS of `dev`.
+        found.resources["ReceiverFunction"] = stack.Resource("AWS::Lambda::Function", "receiver")
         return found
 
     patch.setattr(stack, "read_stack", read_stack_with_alarm)
+    patch.setattr(doctor_checks, "_INGRESS_TIMEOUT", 0.1)
 
 
 # ---- What the commands do ----
@@ -146,7 +150,7 @@ STEPS: Final[list[str | Callable[[World], None]]] = [
     "endpoint rotate --replace-secret",
     "endpoint rotate --finish --yes",
     leave_session,
-    "doctor --probe --yes",
+    "doctor --probe --yes -> 1",
     "listen --clean --yes",
     "endpoint delete --yes",
     "dead-letters redrive --yes -> 1",

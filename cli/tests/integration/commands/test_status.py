@@ -13,9 +13,9 @@ from openai_webhooks_cli.aws.stack import Resource
 from openai_webhooks_cli.commands import status as status_command
 
 
-def status(receiver: DeployedReceiver) -> dict[str, Any]:
+def status(receiver: DeployedReceiver, *, exit_code: int = 0) -> dict[str, Any]:
     result = receiver.run("status", "--json")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == exit_code, result.output
     record: dict[str, Any] = json.loads(result.stdout)
     return record
 
@@ -78,7 +78,7 @@ def test_deliveries_and_dead_letters_are_counted(receiver: DeployedReceiver) -> 
 def test_denied_reading_does_not_hide_others(receiver: DeployedReceiver, faults: AwsFaults) -> None:
     faults.fail("DescribeLogStreams", "AccessDeniedException")
 
-    record = status(receiver)
+    record = status(receiver, exit_code=1)
 
     assert "openai-webhooks iam status" in record["last_delivery"]["error"]
     assert record["stack"] == "CREATE_COMPLETE"
