@@ -99,7 +99,11 @@ def read_deliveries(stack: Stack) -> list[Line]:
     read = partial(logs.get_log_events, logGroupName=group, limit=_LINES, startFromHead=False)
     tails = [start(partial(read, logStreamName=stream["logStreamName"])) for stream in streams["logStreams"]]
     lines = [_parse(event) for tail in tails for event in tail.result()["events"]]
-    return sorted((line for line in lines if "outcome" in line.fields), key=lambda line: line.time)
+    found = [line for line in lines if "outcome" in line.fields]
+    if not found:  # the newest streams can have only lines about other things
+        searched, _ = search_log(stack, "outcome", since=stack.now() - DAY, until=stack.now())
+        found = [line for line in searched if "outcome" in line.fields]
+    return sorted(found, key=lambda line: line.time)
 
 
 def search_log(stack: Stack, word: str, *, since: float, until: float) -> tuple[list[Line], bool]:

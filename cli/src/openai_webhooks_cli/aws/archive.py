@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from openai_webhooks_cli.aws.stack import Stack
 from openai_webhooks_cli.aws.tap import LEASE, RENEWAL, Pattern, Received, Tap, open_tap
-from openai_webhooks_cli.shell.errors import CannotRun, Failed, if_found
+from openai_webhooks_cli.shell.errors import CannotRun, Failed, explain, if_found
 from openai_webhooks_cli.shell.next_command import aws, make, openai_webhooks
 from openai_webhooks_cli.shell.printable import printable
 from openai_webhooks_cli.shell.stop import Stop
@@ -127,7 +127,7 @@ def replaying(
             try:
                 _cancel_replay(stack, name)
             except (BotoCoreError, ClientError) as error:
-                stop.leave(f"The replay could not be canceled ({type(error).__name__}). {advice}")
+                stop.leave(f"The replay could not be canceled. {explain(error)} {advice}")
 
 
 def replay_state(stack: Stack, name: str) -> ReplayState:

@@ -107,11 +107,11 @@ def send(stack: Stack, target: Target, payload: str) -> bool:
 
 
 def type_patterns(types: Sequence[str]) -> list[Any]:
-    """Return types, such as `batch.completed` or `batch.*`, in the form of an event pattern. Raises CannotRun."""
+    """Return types, such as `batch.completed` or `*.failed`, in the form of an event pattern. Raises CannotRun."""
     for event_type in types:
-        if not re.fullmatch(r"[\w.-]{1,128}|[\w.-]{0,127}\*", event_type, re.ASCII):
+        if not re.fullmatch(r"[\w.*-]{1,128}", event_type, re.ASCII) or "**" in event_type:
             raise CannotRun(f"{printable(event_type)} is not an event type. Write batch.completed or 'batch.*'.")
-    return [{"prefix": name[:-1]} if name.endswith("*") else name for name in types]
+    return [{"wildcard": name} if "*" in name else name for name in types]
 
 
 def envelope(stack: Stack, event: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ RENEWAL = 300
 PROBE_TIMEOUT = 60  # seconds
 PROBE_SOURCE = "openai-webhooks.listen"
 """The source of probes. The archive, the arrival log and subscribers with the template's source do not match it."""
-_VISIBILITY = 300  # seconds; a batch of ten events is handled in less
+VISIBILITY = 30  # seconds; an event that takes longer comes twice, and is shown once
 _MAX_RULE_NAME = 64
 _LEASE_TEXT = "Temporary rule of openai-webhooks, with a lease until the Unix time "
 
@@ -120,7 +120,7 @@ class Tap:
             QueueName=self.name,
             Attributes={
                 "MessageRetentionPeriod": str(LEASE),
-                "VisibilityTimeout": str(_VISIBILITY),
+                "VisibilityTimeout": str(VISIBILITY),
                 "SqsManagedSseEnabled": "true",
                 "Policy": json.dumps(policy),
             },
@@ -132,15 +132,18 @@ class Tap:
         if failed:
             raise Failed(f"EventBridge refused the target of the rule {self.name}: {failed[0]['ErrorCode']}")
 
-    def restore(self) -> None:
-        """Create again what is missing, and renew the lease. Raises an error of AWS if it does not answer."""
-        events, bus = self.stack.client("events"), self.stack.bus
-        if _queue_url(self.stack, self.name) and if_found(
-            lambda: events.describe_rule(Name=self.name, EventBusName=bus)
-        ):
+    def restore(self) -> bool:
+        """Create again what is missing, and renew the lease. Return whether nothing was missing.
+
+        Raises an error of AWS if it does not answer.
+        """
+        events, place = self.stack.client("events"), {"EventBusName": self.stack.bus}
+        targets = if_found(lambda: events.list_targets_by_rule(Rule=self.name, **place))
+        if targets and targets["Targets"] and _queue_url(self.stack, self.name):
             self.renew()
-        else:
-            self.create()
+            return True
+        self.create()
+        return False
 
     def renew(self) -> None:
         """Extend the lease, or create the rule."""

@@ -126,8 +126,10 @@ def redrive(
             Reader(found, queues, rules, stop) as reader,
             stop.unfinished(lambda: reader.hidden),
         ):
-            for dead_letter in islice(reader.dead_letters(rule), limit):
+            for dead_letter in reader.dead_letters(rule):
                 stop.check()
+                if counts.total() - counts["left"] == limit:
+                    break
                 result, reason = _redrive(found, dead_letter, reader, dry_run=dry_run)
                 counts[result] += 1
                 targets = ", ".join(short_name(target.arn) for target in dead_letter.targets)

@@ -4,11 +4,14 @@ import difflib
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
+from botocore.exceptions import BotoCoreError, ClientError
 
+from openai_webhooks_cli.aws.activity import read_deliveries
 from openai_webhooks_cli.aws.rules import handled_types
 from openai_webhooks_cli.aws.signing_secret import SigningSecret, matches_hint, values
 from openai_webhooks_cli.aws.stack import Stack, receivers
@@ -26,7 +29,7 @@ from openai_webhooks_cli.openai_platform.endpoints import (
 )
 from openai_webhooks_cli.shell import options
 from openai_webhooks_cli.shell.command import command
-from openai_webhooks_cli.shell.errors import CannotRun, Failed
+from openai_webhooks_cli.shell.errors import CannotRun, Failed, explain
 from openai_webhooks_cli.shell.next_command import openai_webhooks
 from openai_webhooks_cli.shell.output import Output
 from openai_webhooks_cli.shell.printable import printable
@@ -62,7 +65,9 @@ def create(
     types: Annotated[
         list[str] | None,
         typer.Argument(
-            autocompletion=options.event_types, metavar="[TYPE]...", help="Event types to receive. By default, all."
+            autocompletion=options.event_types,
+            metavar="[TYPE]...",
+            help="Event types to receive. By default, those that rules match, or all if no rule matches any.",
         ),
     ] = None,
     all_types: AllTypes = False,
@@ -89,7 +94,8 @@ def create(
             f"{registered[0].id} has the URL {url} already. A second endpoint would get each event a second time. "
             f"To change it: {update}"
         )
-    event_types = _choose_types(output, api, found, types or [], handled=handled)
+    by_default = not (types or all_types or handled)
+    event_types = _choose_types(output, api, found, types or [], handled=handled or by_default, or_all=by_default)
     secret = SigningSecret(found)
     kept = [] if replace_secret else values(secret.read())
     if kept and not keep_secret:
@@ -275,6 +281,8 @@ def rotate(
                 endpoint_secret.push_out_old(secret, "\n".join([*kept, new]))
         text = f"Rotated the signing secret of {endpoint.id}, and stored the new one."
         output.item(text, type="rotated", **_fields(endpoint, found))
+        if leaked:
+            endpoint_secret.note_others(output, len(kept))
         if not leaked:
             finish_later = openai_webhooks("endpoint", "rotate", "--finish")
             output.note(f"Stop accepting the old secret after 24 hours: {finish_later}")
@@ -358,14 +366,18 @@ def _require_own(endpoint: Endpoint, stack: Stack, *, force: bool) -> None:
     )
 
 
-def _choose_types(output: Output, api: OpenAIApi, stack: Stack, types: list[str], *, handled: bool) -> list[str]:
-    """Return the types if OpenAI offers them, or else all, or all that rules match."""
+def _choose_types(
+    output: Output, api: OpenAIApi, stack: Stack, types: list[str], *, handled: bool, or_all: bool = False
+) -> list[str]:
+    """Return the types if OpenAI offers them, or else all, or those that rules match. `or_all` if rules match none."""
     offered = api.event_types()
     _require_known(types, offered)
     if not handled:
         return types or offered
     with output.progress("Finding the types that rules match"):
         found = handled_types(stack, offered)
+    if not found and or_all:
+        return offered
     if not found:
         raise CannotRun(
             f"No enabled rule on the bus {stack.bus} matches a type that OpenAI offers. Deploy a subscriber "
@@ -388,8 +400,12 @@ def _has_secret(stack: Stack, endpoint: Endpoint) -> bool:
 
 def _test_stored(output: Output, api: OpenAIApi, stack: Stack, endpoint: Endpoint, stop: Stop) -> None:
     """Follow a sample right after the endpoint's secret was stored."""
-    with output.progress("Choosing a type for the test"):
-        event_type = sample_delivery.choose_type(stack, endpoint.event_types)
+    try:
+        with output.progress("Choosing a type for the test"):
+            event_type = sample_delivery.choose_type(stack, endpoint.event_types)
+    except (BotoCoreError, ClientError) as error:
+        output.warning(f"The secret is stored. Only the test was left out. {explain(error)}")
+        return
     _test(output, api, stack, endpoint, event_type, stop, retry_for=sample_delivery.RETRY_AFTER_STORING)
 
 
@@ -411,7 +427,9 @@ def _test(
     output.item(text, type="answered", event_type=event_type, status=followed.status, seconds=round(seconds, 3))
     doctor = openai_webhooks("doctor")
     if not followed.is_accepted:
-        raise Failed(f"The receiver did not accept a sample of {event_type}. To find out why: {doctor}")
+        raise Failed(
+            f"The receiver did not accept a sample of {event_type}{_reason(stack)}. To find out more: {doctor}"
+        )
     if arrived_after is None:
         raise Failed(
             f"The delivery was accepted, but no {event_type} appeared on the bus {stack.bus} within "
@@ -419,6 +437,14 @@ def _test(
         )
     text = f"on the bus               after {arrived_after:.1f} s  {event_type}"
     output.item(text, type="arrived", event_type=event_type, seconds=round(arrived_after, 3))
+
+
+def _reason(stack: Stack) -> str:
+    """Return what the receiver says about its newest delivery, as far as the user may read its log."""
+    with suppress(BotoCoreError, ClientError):
+        for line in read_deliveries(stack)[-1:]:
+            return f" ({printable(str(line.fields['outcome']))}: {printable(str(line.fields.get('reason', '')))})"
+    return ""
 
 
 def _fields(endpoint: Endpoint, stack: Stack) -> dict[str, object]:

@@ -4,6 +4,7 @@ import secrets
 from datetime import timedelta
 from pathlib import Path
 
+import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from openai_webhooks import decode_named_secret
@@ -13,6 +14,7 @@ from openai_webhooks_cli.openai_platform.endpoints import Endpoint, OpenAIApi
 from openai_webhooks_cli.shell.errors import CannotRun, Failed, explain
 from openai_webhooks_cli.shell.next_command import aws, openai_webhooks
 from openai_webhooks_cli.shell.output import Output
+from openai_webhooks_cli.shell.times import local_time
 
 _OLD_SECRET_LIFETIME = timedelta(hours=24)
 
@@ -28,7 +30,8 @@ def others(stored: list[str], endpoint: Endpoint, *, keep: bool, replace: bool) 
     name = decode_named_secret(own[0])[0] if len(own) == 1 else ""
     if keep or replace:
         return (stored if keep else []), name
-    if not stored or len(own) == 1:
+    # If none fits, a rotation may have ended before it was stored. All others stay accepted.
+    if len(own) == 1 or not any(fit is not False for fit in fits):
         return [value for value in stored if value not in own], name
     raise CannotRun(
         f"{len(stored)} signing secrets are stored, and OpenAI's hint does not tell which one {endpoint.id} has. To "
@@ -70,9 +73,10 @@ def store_or_save(secret: SigningSecret, text: str, stack: Stack) -> None:
         problem = f"OpenAI signs with the new secret already, but it was not stored. {explain(error)}"
     else:
         return
-    path = Path(f"openai-signing-secret-{secrets.token_hex(4)}")
+    # Not in the working folder, where it could get into a commit.
+    path = Path(typer.get_app_dir("openai-webhooks"), f"signing-secret-{secrets.token_hex(4)}")
     try:
-        path = path.resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(0o600, exist_ok=False)
         path.write_text(text)
     except OSError as error:
@@ -112,7 +116,7 @@ def finish(stack: Stack, output: Output, *, dry_run: bool, yes: bool) -> None:
     end = stored_at + _OLD_SECRET_LIFETIME
     if stack.now() < end.timestamp() and not yes:
         raise CannotRun(
-            f"OpenAI can sign with the old secret until {end.astimezone():%Y-%m-%d %H:%M}. Run this after that time. "
+            f"OpenAI can sign with the old secret until {local_time(end)}. Run this after that time. "
             f"To refuse the old secret now: {_rotate('--finish', '--yes')}"
         )
     if dry_run:
@@ -120,6 +124,14 @@ def finish(stack: Stack, output: Output, *, dry_run: bool, yes: bool) -> None:
         return
     secret.store(current)
     output.item("The receiver refuses the old secret within 5 minutes.", type="finished", changed=True)
+    note_others(output, len(values(current)) - 1)
+
+
+def note_others(output: Output, count: int) -> None:
+    """Say how many other secrets stay accepted, and how to drop them."""
+    if count:
+        text = f"{count} other stored secret{' stays' if count == 1 else 's stay'} accepted."
+        output.note(f"{text} To accept only a new one: {_rotate('--replace-secret')}")
 
 
 def _rotate(*options: str) -> str:

@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -31,12 +32,10 @@ class Target(NamedTuple):
 
     url: str
     event_type: str
-    """A type, or a prefix that ends with `*`."""
+    """A type, or a pattern with `*`."""
 
     def takes(self, event_type: str) -> bool:
-        if self.event_type.endswith("*"):
-            return event_type.startswith(self.event_type[:-1])
-        return event_type == self.event_type
+        return fnmatchcase(event_type, self.event_type)
 
 
 class Answer(NamedTuple):
@@ -110,17 +109,19 @@ def build_forwarder(urls: Sequence[str], *, unsigned: bool, as_form: str | None)
 
 
 def parse_targets(values: Sequence[str]) -> list[Target]:
-    """Read `URL` or `TYPE=URL`. Raises CannotRun."""
+    """Read `URL` or `TYPE=URL`. A URL can be only a port of this machine. Raises CannotRun."""
     targets = []
     for value in values:
         event_type, separator, url = value.partition("=")
         if not separator or "/" in event_type or ":" in event_type:
             event_type, url = "*", value
+        if url.isdecimal():
+            url = f"localhost:{url}"
         if "://" not in url:
             url = f"http://{url}"
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise CannotRun(f"{printable(value)} is not a URL. Write --forward-to http://localhost:8000/webhooks.")
+            raise CannotRun(f"{printable(value)} is not a URL. Write for instance http://localhost:8000/webhooks.")
         targets.append(Target(url, event_type))
     return targets
 

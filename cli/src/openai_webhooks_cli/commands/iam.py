@@ -73,7 +73,7 @@ def _resources_of_rules(stack: Stack, output: Output) -> dict[str, list[str]]:
         rules = read_rules(stack)
         queues = [queue.arn for queue in read_queues(stack, rules)]
     except (BotoCoreError, ClientError) as error:
-        output.warning(f"The rules were not read ({type(error).__name__}), so the policy has all functions and queues.")
+        output.warning(f"The rules were not read, so the policy has all functions and queues. {explain(error)}")
         any_queue = [f"{start_of_arn(stack, 'sqs')}:*"]
         return {
             "functions": [f"{start_of_arn(stack, 'lambda')}:function:*"],

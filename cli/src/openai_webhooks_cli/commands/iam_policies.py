@@ -42,7 +42,6 @@ POLICIES: Final[Mapping[str, Grants]] = {
         *_RULES,
         *_LEFTOVERS,
         ("sessions' rules", "events:PutRule events:PutTargets events:RemoveTargets events:DeleteRule"),
-        ("sessions' rules", "events:DescribeRule"),
         ("sessions' queues", "sqs:CreateQueue sqs:TagQueue sqs:GetQueueUrl sqs:DeleteQueue"),
         ("sessions' queues", "sqs:ReceiveMessage sqs:DeleteMessage"),
         ("bus for probes", "events:PutEvents"),

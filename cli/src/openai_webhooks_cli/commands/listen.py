@@ -45,7 +45,7 @@ def listen(
         typer.Argument(
             autocompletion=options.event_types,
             metavar="[TYPE | 'TYPE.*']...",
-            help="Event types to show, such as batch.completed or 'batch.*'. By default, all.",
+            help="Event types to show, such as batch.completed, 'batch.*' or '*.failed'. By default, all.",
         ),
     ] = None,
     where: Annotated[
@@ -94,6 +94,8 @@ def listen(
     output = Output(as_json=as_json)
     forwarder = build_forwarder(forward_to or [], unsigned=unsigned, as_form=as_form)
     seconds = parse_duration(duration).total_seconds() if duration else None
+    if seconds == 0:
+        raise CannotRun("--for needs at least 1s.")
     filters = _filters(types or [], where or [])
     warn_of_unknown(output, types or [])
     if rule and (types or where):
@@ -186,17 +188,21 @@ def _filters(types: Sequence[str], where: Sequence[str]) -> Pattern:
             raise CannotRun(f"Cannot read --where {printable(condition)}. Write FIELD=VALUE, such as data.id=batch_1.")
         node = pattern.setdefault("detail", {})
         for part in path:
-            node = node.setdefault(part, {})
-        node.setdefault(name, []).append(_value(value))
+            node = node.setdefault(part, {}) if isinstance(node, dict) else None
+        values = node.setdefault(name, []) if isinstance(node, dict) else None
+        if not isinstance(values, list):
+            raise CannotRun(f"--where {printable(condition)} and another --where exclude each other.")
+        values += _values(value)
     return pattern
 
 
-def _value(text: str) -> Any:
+def _values(text: str) -> list[Any]:
+    """Return the values that a person can mean: 5 is a number or a text."""
     try:
         value = json.loads(text)
     except ValueError:
-        return text
-    return text if isinstance(value, (list, dict)) else value
+        return [text]
+    return [text] if isinstance(value, (list, dict, str)) else [text, value]
 
 
 def _patterns_of_rule(stack: Stack, name: str) -> list[Pattern]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from openai_webhooks_cli.aws.tap import LEASE, RENEWAL, Received, Tap, event_id
+from openai_webhooks_cli.aws.tap import LEASE, RENEWAL, VISIBILITY, Received, Tap, event_id
 from openai_webhooks_cli.commands.event_rows import answer_fields, answer_row, details, event_fields, event_row
 from openai_webhooks_cli.commands.forwarding import Forwarder
 from openai_webhooks_cli.commands.listen_page import LivePage
@@ -157,8 +157,9 @@ class LiveSession:
         now = self._tap.stack.now()
         if now < lapsed_at - LEASE + RENEWAL:
             return
-        self._tap.renew()
-        if now > lapsed_at:
+        if not self._tap.restore():  # somebody removed the rule
+            self._gap(lapsed_at - LEASE)
+        elif now > lapsed_at:
             self._gap(lapsed_at)
 
     def _reconnect(self, error: BotoCoreError | ClientError) -> None:
@@ -172,7 +173,7 @@ class LiveSession:
             time.sleep(_RECONNECT_INTERVAL)
             try:
                 self._tap.stack.session.renew()
-                self._tap.restore()
+                was_complete = self._tap.restore()
             except (BotoCoreError, ClientError):
                 continue
             break
@@ -180,10 +181,12 @@ class LiveSession:
             return
         now = self._tap.stack.now()
         # The queue keeps events for as long as the rule matches them without a renewal.
-        if now > lease_end or now - lost_at > LEASE:
+        if not was_complete or now > lease_end or now - lost_at > LEASE:
             self._gap(lost_at)
         else:
-            self._output.note(f"{clock(time.time())}  Connected again. No event was missed.")
+            # What AWS sent before the connection broke is visible again only after that time.
+            late = f"What came in the meantime follows within {VISIBILITY} s."
+            self._output.note(f"{clock(time.time())}  Connected again. No event was missed. {late}")
 
     def _gap(self, start: float) -> None:
         end = self._tap.stack.now()

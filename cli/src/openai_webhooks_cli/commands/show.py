@@ -45,6 +45,8 @@ def show(
         raise CannotRun(
             "An id wh_... names a delivery. Pass the id of its event, evt_..., which is in the event's JSON."
         )
+    if not event_id.startswith("evt_"):
+        raise CannotRun(f"{printable(event_id) or 'An empty text'} is not the id of an event, which starts with evt_.")
     found = open_stack(output, stack, profile, region, endpoint_url)
     archive = require_archive(found)
     now = datetime.fromtimestamp(found.now(), UTC)

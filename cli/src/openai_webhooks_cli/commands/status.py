@@ -105,8 +105,9 @@ def _dead_letters(stack: Stack) -> Row:
 
 def _alarms(stack: Stack) -> Row:
     states = {alarm.logical_id: alarm.state for alarm in read_alarms(stack)}
-    others = [f"{name}: {state}" for name, state in states.items() if state != "OK"]
-    text = ", ".join(others) or (f"{len(states)} OK" if states else "none")
+    # An alarm has too little data if nothing happened.
+    others = [f"{name}: {state}" for name, state in states.items() if state in ("ALARM", "MISSING")]
+    text = ", ".join(others) or (f"none of {len(states)} fires" if states else "none")
     return Row(text, states, "red" if "ALARM" in states.values() else "")
 
 

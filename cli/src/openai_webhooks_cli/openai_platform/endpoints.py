@@ -14,7 +14,8 @@ from openai_webhooks_cli.shell.next_command import openai_webhooks
 from openai_webhooks_cli.shell.printable import printable
 
 KEY_VARIABLE = "OPENAI_API_KEY"
-_TIMEOUT = 60  # seconds; a test waits for the receiver's answer
+_TIMEOUT = 10  # seconds; the SDK tries three times
+_TIMEOUT_ONCE = 30  # seconds; a test waits for the receiver's answer
 _LOGGERS = ("openai", "httpx", "httpx2", "httpcore", "httpcore2")
 _ADVICE = {
     401: "Set OPENAI_API_KEY to a valid API key of the endpoint's project.",
@@ -46,7 +47,7 @@ class OpenAIApi:
         """Use the SDK's client."""
         self._webhooks = client.webhooks
         # A create or rotate whose answer got lost is not retried, because the retry would make another secret.
-        self._webhooks_once = client.with_options(max_retries=0).webhooks
+        self._webhooks_once = client.with_options(max_retries=0, timeout=_TIMEOUT_ONCE).webhooks
 
     def event_types(self) -> list[str]:
         """Return the event types that the project can receive."""

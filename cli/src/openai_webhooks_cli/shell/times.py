@@ -50,8 +50,8 @@ def clock(seconds: float, *, milliseconds: bool = False) -> str:
 
 
 def local_time(time: datetime) -> str:
-    """Return a time on the user's clock, with its date."""
-    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
+    """Return a time on the user's clock, with its date and zone."""
+    return f"{time.astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
 def iso_time(seconds: float) -> str:

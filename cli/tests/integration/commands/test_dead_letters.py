@@ -293,6 +293,13 @@ def test_rule_and_maximum_select_dead_letters(
     assert subscriber.waiting() == 2
 
 
+def test_maximum_counts_only_what_can_be_redriven(receiver: DeployedReceiver, subscriber: Subscriber) -> None:
+    subscriber.send("no letter")
+    subscriber.add_letter()
+
+    assert lines(redrive(receiver, "--max=1"))[-1] == summary(redriven=1, left=1)
+
+
 def test_event_that_fails_again_is_not_redriven_in_same_run(
     receiver: DeployedReceiver, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,8 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
+import typer
+from botocore.exceptions import ClientError
 from moto.core.exceptions import JsonRESTError
 from moto.secretsmanager.models import SecretsManagerBackend
 from typer.testing import Result
@@ -179,7 +181,7 @@ def interrupt_at(openai: OpenAI, action: str) -> None:
 def test_create_connects_new_stack(run: Any, receiver: DeployedReceiver, openai: OpenAI) -> None:
     openai.answers = [401, 503]  # until the receiver reads the secret again
 
-    created, answered, arrived = records(run("create", "--json"))
+    created, answered, arrived = records(run("create", "--all", "--json"))
 
     [registered] = openai.endpoints.values()
     assert (created["type"], created["id"]) == ("created", registered["id"])
@@ -193,7 +195,7 @@ def test_create_connects_new_stack(run: Any, receiver: DeployedReceiver, openai:
 
 
 def test_create_handled_registers_types_that_rules_match(run: Any, openai: OpenAI) -> None:
-    run("create", "--handled", "--no-test")
+    run("create", "--no-test")
 
     [registered] = openai.endpoints.values()
     assert {"batch.expired", "response.failed"} <= set(registered["event_types"])
@@ -488,13 +490,19 @@ def test_without_write_access_openai_makes_no_secret(
 
 
 def test_failed_store_saves_secret_in_private_file(
-    run: Any, receiver: DeployedReceiver, openai: OpenAI, connected: str, monkeypatch: pytest.MonkeyPatch
+    run: Any,
+    receiver: DeployedReceiver,
+    openai: OpenAI,
+    connected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     refuse_writes(monkeypatch, after=1)
+    monkeypatch.setattr(typer, "get_app_dir", lambda _: tmp_path / "settings")
 
     result = run("rotate", status=1)
 
-    [path] = Path.cwd().glob("openai-signing-secret-*")
+    [path] = (tmp_path / "settings").glob("signing-secret-*")
     assert path.read_text() == openai.secrets[connected][0]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert f"--secret-id {receiver.secret_arn} --secret-string file://{path}" in result.stderr
@@ -504,12 +512,10 @@ def test_failed_store_without_a_place_for_the_file_says_that_the_secret_is_lost(
     run: Any, connected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     refuse_writes(monkeypatch, after=1)
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(typer, "get_app_dir", lambda _: tmp_path / "file" / "settings")
 
     result = run("rotate", status=1)
-    monkeypatch.chdir(tmp_path)
 
     assert "put-secret-value" not in result.stderr
     assert "openai-webhooks endpoint rotate" in result.stderr
@@ -529,9 +535,12 @@ def test_rotate_replaces_only_the_endpoints_secret(
     run("rotate", "--no-test")
     assert receiver.secret() == f"other={other}\nproject-a={openai.secrets[connected][0]}"
 
+    # None fits OpenAI's hint, as after a rotation whose secret was lost.
     store(receiver, other)
-    run("rotate", status=2)
-    assert openai.actions.count("rotate") == 2
+    run("rotate", "--no-test")
+    assert receiver.secret() == f"{other}\n{openai.secrets[connected][0]}"
+
+    assert "1 other stored secret stays accepted" in run("rotate", "--leaked", "--yes", "--no-test").stderr
 
     # A secret that is lost is no secret of another endpoint.
     store(receiver, PLACEHOLDER)
@@ -554,6 +563,17 @@ def test_rotate_of_unclear_secret_needs_a_decision(
 
     run("rotate", "--replace-secret", "--no-test")
     assert receiver.secret() == openai.secrets[connected][0]
+
+
+def test_test_that_is_not_allowed_does_not_hide_the_rotation(
+    run: Any, openai: OpenAI, connected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deny(*_: object) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied"}}, "ListRules")
+
+    monkeypatch.setattr(sample_delivery, "choose_type", deny)
+
+    assert "ListRules was denied" in run("rotate").stderr
 
 
 def test_rotation_without_answer_is_not_retried(run: Any, openai: OpenAI, connected: str) -> None:

@@ -129,8 +129,11 @@ def test_absent_event_fails_and_names_next_command(archive: EventArchive, since:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["wh_abc"], ["evt_1", "--since=soon"], ["evt_1", "--since=999999d"], ["evt_1", "--at=2999-01-01T00:00:00Z"]],
-    ids=["delivery", "no time", "before year 1", "future"],
+    [
+        *(["wh_abc"], [""], ["batch_123"]),
+        *(["evt_1", option] for option in ("--since=soon", "--since=999999d", "--at=2999-01-01T00:00:00Z")),
+    ],
+    ids=["delivery", "empty", "object", "no time", "before year 1", "future"],
 )
 def test_unusable_arguments_cannot_run(archive: EventArchive, arguments: list[str]) -> None:
     result = archive.receiver.run("show", *arguments)

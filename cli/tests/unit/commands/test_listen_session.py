@@ -24,13 +24,15 @@ class StubTap:
         self.stack = SimpleNamespace(now=lambda: NOW)
         self.lease_end = lease_end
         self.renewals = 0
+        self.is_complete = True
         self._batches = [*batches]
 
     def is_probe(self, _: Received) -> bool:
         return False
 
-    def renew(self) -> None:
+    def restore(self) -> bool:
         self.renewals += 1
+        return self.is_complete
 
     def receive(self, *, wait: int) -> list[Received]:  # noqa: ARG002
         return self._batches.pop(0)
@@ -69,6 +71,15 @@ def test_lease_is_renewed_in_time(left: float, renewals: int) -> None:
     session(tap)._keep_lease()
 
     assert tap.renewals == renewals
+
+
+def test_removed_rule_is_named_as_gap(capsys: pytest.CaptureFixture[str]) -> None:
+    tap = StubTap(lease_end=NOW + 1)
+    tap.is_complete = False
+
+    session(tap)._keep_lease()
+
+    assert "May have missed events" in capsys.readouterr().err
 
 
 def test_earlier_event_does_not_end_test_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
