@@ -302,6 +302,8 @@ def _dead_letters(visit: Visit) -> Iterator[Finding]:
             yield Finding(f"{queue.depth} in {queue.name}{oldest}", "W_DEAD_LETTERS", show)
     if all(queue.depth == 0 for queue in queues):
         yield Finding(f"none in {len(queues)} queues")
+    if "ReceiverFunction" not in visit.stack.resources:
+        return  # the embedded AWS has no alarms
     for queue in queues:
         # Another account has its own alarms.
         if queue.arn.split(":")[4] == visit.stack.account and not is_watched(visit.stack, queue.name):
