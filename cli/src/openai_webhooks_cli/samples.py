@@ -40,7 +40,7 @@ _VALUES: Mapping[str, Any] = {
     "sip_media_security": "srtp",
     "safety_category": "bio",
     "safety_identifier": "user_abc123",
-    "model": "gpt-5",
+    "model": "gpt-6.1-sol",
     "project_id": "proj_abc123",
     "request_id": "req_abc123",
 }

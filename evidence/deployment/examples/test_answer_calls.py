@@ -65,7 +65,7 @@ def answer(openai: OpenAIStandIn, receiver: Deployed, event: dict[str, Any]) -> 
     return request, request.time - delivered_at
 
 
-ACCEPTED: Final = {"type": "realtime", "model": "gpt-realtime", "instructions": INSTRUCTIONS}
+ACCEPTED: Final = {"type": "realtime", "model": "gpt-realtime-2", "instructions": INSTRUCTIONS}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from openai_webhooks_cli.local.openai_stand_in import OpenAIStandIn
 from tests.support.background import wait_until
 
 EXAMPLE: Final = "wait-for-response"
-INPUT: Final = {"model": "gpt-5", "input": "Say hello."}
+INPUT: Final = {"model": "gpt-6.1-sol", "input": "Say hello."}
 
 
 @dataclass(frozen=True)

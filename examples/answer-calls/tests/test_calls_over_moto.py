@@ -131,7 +131,7 @@ def line(event: dict[str, Any], answer: str, reason: str) -> dict[str, str]:
     }
 
 
-ACCEPT: Final = ("calls.accept", {"type": "realtime", "model": "gpt-realtime", "instructions": "Be kind."})
+ACCEPT: Final = ("calls.accept", {"type": "realtime", "model": "gpt-realtime-2", "instructions": "Be kind."})
 REJECT: Final = ("calls.reject", {"status_code": 603})
 CALLERS: Final[dict[str, tuple[list[tuple[str, str]], tuple[str, Any], str]]] = {
     "allowed": ([("To", "sip:+18005550100@host"), ("From", FROM)], ACCEPT, "caller_allowed"),
@@ -280,10 +280,10 @@ def test_changed_fields_fail_without_request(calls: Calls) -> None:
 
 def test_list_without_numbers_answers_all_callers_alike(start: Callable[..., Any], openai: OpenAIStandIn) -> None:
     default = EXAMPLES["answer-calls"].defaults.parameters["Instructions"]["Default"]
-    accept = ("calls.accept", {"type": "realtime", "model": "gpt-realtime-mini", "instructions": default})
+    accept = ("calls.accept", {"type": "realtime", "model": "another-model", "instructions": default})
     cases: list[tuple[dict[str, str], Any]] = [
         ({"RejectStatusCode": "486"}, ("calls.reject", {"status_code": 486})),  # the list is empty by default
-        ({"AllowedCallers": "*", "Model": "gpt-realtime-mini"}, accept),
+        ({"AllowedCallers": "*", "Model": "another-model"}, accept),
     ]
     for parameters, answer in cases:
         with start(**parameters) as pool:

@@ -77,7 +77,7 @@ class System:
         return {
             "task_token": token,
             "execution_arn": f"arn:aws:states:us-east-1:123456789012:execution:workflow:{uuid4()}",
-            "request": {"model": "gpt-5", "input": PROMPT} | request,
+            "request": {"model": "gpt-6.1-sol", "input": PROMPT} | request,
         }
 
     def start(self, task: dict[str, Any]) -> str:

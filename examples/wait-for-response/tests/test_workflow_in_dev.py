@@ -26,7 +26,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def test_workflow_waits_for_response(running: Running) -> None:
-    execution = running.execute("StateMachine", {"model": "gpt-5", "input": "Hello"})
+    execution = running.execute("StateMachine", {"model": "gpt-6.1-sol", "input": "Hello"})
 
     output = json.loads(execution["output"])
     assert (output["status"], bool(output["output_text"])) == ("completed", True)
@@ -35,7 +35,7 @@ def test_workflow_waits_for_response(running: Running) -> None:
 
 def test_response_can_fail(running: Running) -> None:
     execution = running.execute(
-        "StateMachine", {"model": "gpt-5", "input": "Hello", "metadata": {"stand_in": "failed"}}
+        "StateMachine", {"model": "gpt-6.1-sol", "input": "Hello", "metadata": {"stand_in": "failed"}}
     )
 
     assert (execution["status"], execution["error"]) == ("FAILED", "ResponseFailed")
@@ -44,7 +44,7 @@ def test_response_can_fail(running: Running) -> None:
 def test_stop_cancels_response(running: Running) -> None:
     responses = running.system.openai.responses
     before = set(responses)
-    execution = running.start("StateMachine", {"model": "gpt-5", "input": "Hello"})
+    execution = running.start("StateMachine", {"model": "gpt-6.1-sol", "input": "Hello"})
     [started] = wait_until(lambda: responses.keys() - before, "a response")
 
     running.system.aws.client("stepfunctions").stop_execution(executionArn=execution)

@@ -131,7 +131,7 @@ def _introduction(system: LocalSystem, secret: str, logs: Path, *, with_page: bo
     for arn in system.workflows:
         start = f"aws stepfunctions start-execution {place}"
         keys = "AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
-        body = '{"model": "gpt-5", "input": "Hello"}'  # the example needs it
+        body = '{"model": "gpt-6.1-sol", "input": "Hello"}'  # the example needs it
         yield f"Start a workflow:\n  {keys} {start} --state-machine-arn {arn} --input '{body}'\n"
     yield "Save a file of a function to reload it. Press Ctrl-C to stop.\n"
 

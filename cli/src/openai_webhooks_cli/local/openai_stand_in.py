@@ -253,7 +253,7 @@ def _response(response_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
         "incomplete_details": None,
         "instructions": body.get("instructions"),
         "metadata": body.get("metadata", {}),
-        "model": body.get("model", "gpt-5"),
+        "model": body.get("model", "gpt-6.1-sol"),
         "output": [],
         "parallel_tool_calls": True,
         "temperature": 1.0,
@@ -306,7 +306,7 @@ def _batch(batch_id: str, status: str) -> dict[str, Any]:
         "output_file_id": None,
         "error_file_id": None,
         "status": status,
-        "model": "gpt-5",
+        "model": "gpt-6.1-sol",
         "request_counts": {"total": 3, "completed": 2, "failed": 1},
         "usage": {
             "input_tokens": 20,

@@ -6,6 +6,7 @@ import stat
 import threading
 import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from cli.tests.support.aws_calls import AwsFaults
 from cli.tests.support.deployed_receiver import DeployedReceiver
 from cli.tests.support.event_archive import EventArchive
 from cli.tests.support.local_server import LocalServer
+from openai_webhooks_cli import samples
 from openai_webhooks_cli.aws import tap
 from openai_webhooks_cli.commands import forwarding, listen, listen_session
 from openai_webhooks_cli.commands.listen_page import LivePage
@@ -380,6 +382,33 @@ def test_session_survives_interruptions_and_reports_long_one_as_gap(
     assert records[5]["from"] <= records[5]["to"]
     assert "listen --since" in listening.result().stderr
     assert "aws sso login" in listening.result().stderr
+
+
+def test_each_event_is_shown_once_in_spite_of_twenty_cuts(
+    receiver: DeployedReceiver, faults: AwsFaults, fast_retries: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tap, "VISIBILITY", 1)
+    random, ids = Random(7), []
+    cuts = random.sample(range(30), 20)
+    listening = Listening(receiver, "--json", "--max=300")
+    sqs, events = receiver.client("sqs"), receiver.client("events")
+    [url] = [url for url in sqs.list_queues()["QueueUrls"] if "-listen-" in url]
+    for number in range(30):
+        if number in cuts:
+            faults.fail(random.choice(["ReceiveMessage", "DeleteMessageBatch"]), "ServiceUnavailable")
+        batch = [samples.sample("batch.failed", created_at=1, event_id=f"evt_{number}_{n}") for n in range(10)]
+        entry = {"EventBusName": receiver.bus, "Source": "openai.com", "DetailType": "batch.failed"}
+        events.put_events(Entries=[{**entry, "Detail": json.dumps(event)} for event in batch])
+        ids += [event["id"] for event in batch]
+        if number in cuts:
+            sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)  # an answer that got lost
+            faults.recover()
+
+    records = listening.records()
+
+    assert sorted(record["event"]["detail"]["id"] for record in records if record["type"] == "event") == sorted(ids)
+    assert "reconnecting" in {record["type"] for record in records}
+    assert "gap" not in {record["type"] for record in records}
 
 
 def test_removed_queue_is_created_again(receiver: DeployedReceiver, faults: AwsFaults, fast_retries: None) -> None:

@@ -45,7 +45,7 @@ def client(stand_in: OpenAIStandIn) -> Iterator[OpenAI]:
 
 
 def test_background_response_ends_once(stand_in: OpenAIStandIn, client: OpenAI, events: list[Event]) -> None:
-    created = client.responses.create(model="gpt-5", input="Hello", background=True, metadata={"order": "7"})
+    created = client.responses.create(model="gpt-6.1-sol", input="Hello", background=True, metadata={"order": "7"})
     stand_in.end_response(created.id)
     stand_in.end_response(created.id, "failed")
 
@@ -61,8 +61,8 @@ def test_background_response_ends_once(stand_in: OpenAIStandIn, client: OpenAI, 
 def test_response_ends_after_seconds_as_metadata_says(events: list[Event]) -> None:
     with OpenAIStandIn(seconds=0.01, on_end=lambda *event: events.append(event)) as stand_in:
         responses = client_of(stand_in).responses
-        plain = responses.create(model="gpt-5", input="Hello", background=True)
-        failing = responses.create(model="gpt-5", input="Hello", background=True, metadata={"stand_in": "failed"})
+        plain = responses.create(model="gpt-6.1-sol", input="Hello", background=True)
+        failing = responses.create(model="gpt-6.1-sol", input="Hello", background=True, metadata={"stand_in": "failed"})
         wait_until(lambda: len(events) == 2, "the events")
 
     assert set(events) == {("response.completed", plain.id), ("response.failed", failing.id)}
@@ -70,7 +70,7 @@ def test_response_ends_after_seconds_as_metadata_says(events: list[Event]) -> No
 
 
 def test_foreground_response_is_complete_and_final(client: OpenAI, events: list[Event]) -> None:
-    created = client.responses.create(model="gpt-5", input="Hello")
+    created = client.responses.create(model="gpt-6.1-sol", input="Hello")
 
     assert (created.status, bool(created.output_text)) == ("completed", True)
     with pytest.raises(openai.BadRequestError):
@@ -79,7 +79,7 @@ def test_foreground_response_is_complete_and_final(client: OpenAI, events: list[
 
 
 def test_cancelled_response_sends_one_event(client: OpenAI, events: list[Event]) -> None:
-    created = client.responses.create(model="gpt-5", input="Hello", background=True)
+    created = client.responses.create(model="gpt-6.1-sol", input="Hello", background=True)
 
     assert [client.responses.cancel(created.id).status for _ in range(2)] == ["cancelled", "cancelled"]
     assert events == [("response.cancelled", created.id)]
@@ -87,7 +87,7 @@ def test_cancelled_response_sends_one_event(client: OpenAI, events: list[Event])
 
 def test_close_cancels_ends_of_responses(events: list[Event]) -> None:
     with OpenAIStandIn(seconds=3600, on_end=lambda *event: events.append(event)) as stand_in:
-        client_of(stand_in).responses.create(model="gpt-5", input="Hello", background=True)
+        client_of(stand_in).responses.create(model="gpt-6.1-sol", input="Hello", background=True)
         [timer] = stand_in._timers
 
     timer.join(10)
@@ -136,7 +136,7 @@ def test_sample_events_change_the_resource_that_they_name(stand_in: OpenAIStandI
 
 
 def test_event_keeps_what_a_request_created(stand_in: OpenAIStandIn, client: OpenAI) -> None:
-    created = client.responses.create(model="gpt-5", input="Hello", background=True)
+    created = client.responses.create(model="gpt-6.1-sol", input="Hello", background=True)
 
     stand_in.learn({"detail": {"type": "response.failed", "data": {"id": created.id}}})
 
@@ -190,7 +190,7 @@ def test_refusal_has_reason_and_is_reported(
     answer: tuple[str, str, int],
     reason: str,
 ) -> None:
-    created = client.responses.create(model="gpt-5", input="Hello")
+    created = client.responses.create(model="gpt-6.1-sol", input="Hello")
     with pytest.raises(openai.APIStatusError, match=reason) as refusal:
         request_by(client)
 
@@ -199,14 +199,14 @@ def test_refusal_has_reason_and_is_reported(
 
 
 def test_response_needs_model_and_input(client: OpenAI) -> None:
-    bodies: dict[str, dict[str, Any]] = {"model": {"input": "Hello"}, "input": {"model": "gpt-5"}}
+    bodies: dict[str, dict[str, Any]] = {"model": {"input": "Hello"}, "input": {"model": "gpt-6.1-sol"}}
     for missing, body in bodies.items():
         with pytest.raises(openai.BadRequestError, match=missing) as refusal:
             client.responses.create(**body)
         assert (refusal.value.param, refusal.value.code) == (missing, "missing_required_parameter")
 
     assert client.responses.create(prompt={"id": "pmpt_1"}).status == "completed"
-    assert client.responses.create(model="gpt-5", previous_response_id="resp_1").status == "completed"
+    assert client.responses.create(model="gpt-6.1-sol", previous_response_id="resp_1").status == "completed"
 
 
 def test_request_with_wrong_key_is_not_recorded(stand_in: OpenAIStandIn) -> None:
@@ -222,5 +222,5 @@ def test_planted_error_has_no_effect(stand_in: OpenAIStandIn, client: OpenAI) ->
 
     stand_in.on_request = refuse
     with pytest.raises(openai.BadRequestError):
-        client.responses.create(model="gpt-5", input="Hello", background=True)
+        client.responses.create(model="gpt-6.1-sol", input="Hello", background=True)
     assert stand_in.responses == {}
